@@ -1,0 +1,349 @@
+//! How large a scheduler is: what was asked for, and what follows from it.
+
+use crate::error::ConfigError;
+use crate::id::{ClientId, TaskHandle};
+use crate::index::Index;
+use crate::task::TaskRecord;
+
+/// What a scheduler is asked to hold. Turn it into [`Limits`] with [`validate`](Self::validate).
+///
+/// ```
+/// use taskyard_core::Config;
+/// let limits = Config { tasks: 1_000, ..Config::default() }.validate()?;
+/// assert_eq!(limits.tasks(), 1_000);
+/// assert_eq!(limits.quota(), 500);
+/// assert!(Config { pool: 0, ..Config::default() }.validate().is_err());
+/// # Ok::<(), taskyard_core::ConfigError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Tasks at once: waiting, running, or with an outcome that is not acknowledged.
+    pub tasks: u32,
+    /// Clients at once, those that may still come back included.
+    pub clients: u32,
+    /// Places in the worker table: workers that are attached, that wait for their name's last
+    /// attachment to leave, or that have left and whose mailbox is not drained yet.
+    pub workers: u32,
+    /// Different labels that attached workers have or that tasks ask for.
+    pub labels: u32,
+    /// Attachments of transports, in-process clients and in-process workers.
+    pub ports: u16,
+    /// Envelopes in one worker's mailbox. Those count that run: a worker has no more tasks at once
+    /// that came through its mailbox, however many slots it has.
+    pub mailbox: u32,
+    /// Envelopes in the shared pool.
+    pub pool: u32,
+    /// Tasks and unacknowledged outcomes of one client; 0: half of `tasks`.
+    pub quota: u32,
+    /// Bytes of all payloads of tasks that have no outcome; 0: no limit.
+    pub payload_bytes: u64,
+    /// How long the outcomes of a client that is gone wait for its return, in milliseconds.
+    pub keep_outcomes_ms: u64,
+    /// How long a worker may take to answer an abort before it counts as lost, in milliseconds.
+    pub abort_grace_ms: u64,
+    /// How long a worker whose connection is gone is only suspected, in milliseconds: what it runs
+    /// is not given to others meanwhile. 0: it is lost at once.
+    pub rejoin_grace_ms: u64,
+    /// Directed envelopes that a worker may have waiting beyond its slots.
+    pub queue_ahead: u32,
+    /// Steps of housekeeping that one poll or one time-out may do.
+    pub work_per_poll: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            tasks: 1_000_000,
+            clients: 256,
+            workers: 4096,
+            labels: 256,
+            ports: 256,
+            mailbox: 64,
+            pool: 4096,
+            quota: 0,
+            payload_bytes: 0,
+            keep_outcomes_ms: 300_000,
+            abort_grace_ms: 5_000,
+            rejoin_grace_ms: 0,
+            queue_ahead: 8,
+            work_per_poll: 64,
+        }
+    }
+}
+
+impl Config {
+    /// The most workers that the 16 bits of a claim word tell apart.
+    pub const WORKERS_MAX: u32 = u16::MAX as u32;
+    /// The most labels.
+    pub const LABELS_MAX: u32 = 1 << 16;
+
+    /// Checks every number, and fixes those that were left open.
+    ///
+    /// # Errors
+    /// The first number that makes no sense, with what would.
+    pub fn validate(self) -> Result<Limits, ConfigError> {
+        let Self {
+            tasks,
+            clients,
+            workers,
+            pool,
+            ..
+        } = self;
+        if !(1..=TaskHandle::INDEX_COUNT).contains(&tasks) {
+            return Err(ConfigError::Tasks {
+                tasks,
+                max: TaskHandle::INDEX_COUNT,
+            });
+        }
+        if !(1..=ClientId::INDEX_COUNT).contains(&clients) {
+            return Err(ConfigError::Clients {
+                clients,
+                max: ClientId::INDEX_COUNT,
+            });
+        }
+        if !(1..=Self::WORKERS_MAX).contains(&workers) {
+            return Err(ConfigError::Workers {
+                workers,
+                max: Self::WORKERS_MAX,
+            });
+        }
+        if self.labels > Self::LABELS_MAX {
+            return Err(ConfigError::Labels {
+                labels: self.labels,
+                max: Self::LABELS_MAX,
+            });
+        }
+        if self.ports == 0 {
+            return Err(ConfigError::Ports);
+        }
+        if self.mailbox == 0 {
+            return Err(ConfigError::Mailbox);
+        }
+        if pool < 2 {
+            return Err(ConfigError::Pool { pool });
+        }
+        if self.work_per_poll == 0 {
+            return Err(ConfigError::WorkPerPoll);
+        }
+        let quota = if self.quota == 0 {
+            (tasks / 2).max(1)
+        } else {
+            self.quota
+        };
+        if quota > tasks {
+            return Err(ConfigError::Quota { quota, tasks });
+        }
+        let payload_bytes = match self.payload_bytes {
+            0 => u64::MAX,
+            bytes => bytes,
+        };
+        Ok(Limits {
+            config: Self {
+                quota,
+                payload_bytes,
+                ..self
+            },
+        })
+    }
+}
+
+/// The capacities of a scheduler: a [`Config`] that was found to make sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    config: Config,
+}
+
+impl Limits {
+    /// Tasks at once.
+    #[must_use]
+    pub const fn tasks(&self) -> u32 {
+        self.config.tasks
+    }
+
+    /// Clients at once.
+    #[must_use]
+    pub const fn clients(&self) -> u32 {
+        self.config.clients
+    }
+
+    /// Places in the worker table; every [`WorkerId`](crate::WorkerId) is below it.
+    #[must_use]
+    pub const fn workers(&self) -> u32 {
+        self.config.workers
+    }
+
+    /// Labels at once.
+    #[must_use]
+    pub const fn labels(&self) -> u32 {
+        self.config.labels
+    }
+
+    /// Ports; every [`PortId`](crate::PortId) is below it.
+    #[must_use]
+    pub const fn ports(&self) -> u16 {
+        self.config.ports
+    }
+
+    /// Envelopes in one mailbox. No worker's window is larger, so a mailbox of this size never
+    /// overflows.
+    #[must_use]
+    pub const fn mailbox(&self) -> u32 {
+        self.config.mailbox
+    }
+
+    /// Envelopes in the pool. Its window is never larger, so a pool of this size never overflows.
+    #[must_use]
+    pub const fn pool(&self) -> u32 {
+        self.config.pool
+    }
+
+    /// Tasks and unacknowledged outcomes of one client.
+    #[must_use]
+    pub const fn quota(&self) -> u32 {
+        self.config.quota
+    }
+
+    /// Bytes of all payloads of tasks that have no outcome.
+    #[must_use]
+    pub const fn payload_bytes(&self) -> u64 {
+        self.config.payload_bytes
+    }
+
+    /// How long outcomes wait for a client's return, in milliseconds.
+    #[must_use]
+    pub const fn keep_outcomes_ms(&self) -> u64 {
+        self.config.keep_outcomes_ms
+    }
+
+    /// How long a worker may take to answer an abort, in milliseconds.
+    #[must_use]
+    pub const fn abort_grace_ms(&self) -> u64 {
+        self.config.abort_grace_ms
+    }
+
+    /// How long a worker whose connection is gone is only suspected, in milliseconds.
+    #[must_use]
+    pub const fn rejoin_grace_ms(&self) -> u64 {
+        self.config.rejoin_grace_ms
+    }
+
+    /// Directed envelopes that a worker may have waiting beyond its slots.
+    #[must_use]
+    pub const fn queue_ahead(&self) -> u32 {
+        self.config.queue_ahead
+    }
+
+    /// Steps of housekeeping per poll.
+    #[must_use]
+    pub const fn work_per_poll(&self) -> u32 {
+        self.config.work_per_poll
+    }
+
+    /// Directed envelopes that a worker with so many slots may have at once.
+    pub(crate) fn window(&self, slots: u16) -> u32 {
+        // One for each slot that may run it, and some that are there when a slot becomes free.
+        (u32::from(slots) + self.queue_ahead()).clamp(1, self.mailbox())
+    }
+
+    /// Memory of all task tables when every place has been used, in bytes. Until then the pages of
+    /// places that nobody had are not touched.
+    #[must_use]
+    pub const fn task_bytes_max(&self) -> u64 {
+        // One record per task,
+        let records = self.config.tasks as u64 * size_of::<TaskRecord>() as u64;
+        // and two words of the index that finds it by its client's number.
+        records + Index::slots_for(self.config.tasks) as u64 * size_of::<u32>() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_makes_sense() {
+        let limits = Config::default().validate().expect("the default");
+        assert_eq!(limits.quota(), 500_000);
+        assert!(limits.task_bytes_max() / u64::from(limits.tasks()) <= 256);
+    }
+
+    #[test]
+    fn each_number_is_checked() {
+        let base = Config::default();
+        let cases = [
+            (
+                Config { tasks: 0, ..base },
+                ConfigError::Tasks {
+                    tasks: 0,
+                    max: 1 << 24,
+                },
+            ),
+            (
+                Config { clients: 0, ..base },
+                ConfigError::Clients {
+                    clients: 0,
+                    max: 1 << 16,
+                },
+            ),
+            (
+                Config {
+                    workers: 65_536,
+                    ..base
+                },
+                ConfigError::Workers {
+                    workers: 65_536,
+                    max: 65_535,
+                },
+            ),
+            (
+                Config {
+                    labels: 65_537,
+                    ..base
+                },
+                ConfigError::Labels {
+                    labels: 65_537,
+                    max: 65_536,
+                },
+            ),
+            (Config { ports: 0, ..base }, ConfigError::Ports),
+            (Config { mailbox: 0, ..base }, ConfigError::Mailbox),
+            (Config { pool: 1, ..base }, ConfigError::Pool { pool: 1 }),
+            (
+                Config {
+                    work_per_poll: 0,
+                    ..base
+                },
+                ConfigError::WorkPerPoll,
+            ),
+            (
+                Config {
+                    tasks: 4,
+                    quota: 5,
+                    ..base
+                },
+                ConfigError::Quota { quota: 5, tasks: 4 },
+            ),
+        ];
+        for (config, error) in cases {
+            assert_eq!(config.validate(), Err(error));
+        }
+    }
+
+    #[test]
+    fn a_window_fits_the_mailbox() {
+        let limits = Config {
+            mailbox: 4,
+            ..Config::default()
+        }
+        .validate()
+        .expect("sense");
+        assert_eq!(limits.window(u16::MAX), 4);
+        let narrow = Config {
+            queue_ahead: 0,
+            ..Config::default()
+        }
+        .validate()
+        .expect("sense");
+        assert_eq!((narrow.window(0), narrow.window(3)), (1, 3));
+    }
+}

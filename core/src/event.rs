@@ -1,0 +1,169 @@
+//! Inputs of the scheduler that carry more than ids, and their immediate answers.
+
+use crate::id::{Attempt, ClientId, Epoch, Labels, NameKey, Stamp, TaskHandle, Token, WorkerId};
+use crate::outcome::Refusal;
+
+/// A client says who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientHello {
+    /// The client process: a random number that it drew at its start.
+    pub key: u128,
+    /// Rises with each session of that process (rule R12).
+    pub session: u32,
+    /// Outcomes stay until they are acknowledged (a peer that can lose its connection), or are gone
+    /// once they were handed over (an in-process client).
+    pub keep_outcomes: bool,
+    /// Comes back with the answer.
+    pub token: Token,
+}
+
+/// Why a hello was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum HelloRefusal {
+    /// The controller has as many clients as it may.
+    ClientsFull,
+    /// This session is older than the one that the controller knows.
+    SessionStale,
+}
+
+/// A worker asks to be admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// Its stable name.
+    pub name: NameKey,
+    /// The worker process: a random number that it drew at its start.
+    pub instance: u64,
+    /// Rises with each registration of that process (rule R7).
+    pub number: u32,
+    /// Tasks that it runs at once; 0 is read as 1.
+    pub slots: u16,
+    /// Slots still taken by attempts of earlier incarnations (rule R5).
+    pub busy: u16,
+    /// What tasks may ask for.
+    pub labels: Labels,
+    /// Comes back with the answer.
+    pub token: Token,
+}
+
+/// Why a registration was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RegistrationRefusal {
+    /// Another process holds this name.
+    NameTaken,
+    /// A later registration of the same process was seen, or this one was displaced by it.
+    Stale,
+    /// The controller has as many workers as it may.
+    WorkersFull,
+    /// Tasks and workers name as many different labels as there may be.
+    LabelsFull,
+}
+
+/// The immediate answer to a registration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Registered {
+    /// Admitted.
+    Admitted {
+        /// Its place in the table.
+        worker: WorkerId,
+        /// The number of this registration.
+        epoch: Epoch,
+    },
+    /// The name's last attachment must leave first; a [`Reply::Admitted`](crate::Reply::Admitted)
+    /// or [`Reply::NotAdmitted`](crate::Reply::NotAdmitted) follows.
+    Pending,
+    /// Not admitted.
+    Refused(RegistrationRefusal),
+}
+
+/// The immediate answer to a submit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Submitted {
+    /// Accepted: the driver stores the payload under this handle before it polls anything.
+    Accepted(TaskHandle),
+    /// Never accepted, never runs.
+    Refused(Refusal),
+    /// This task is known already: the payload is dropped, its outcome comes or has been sent.
+    Known,
+    /// Accepted on paper only: it may have run before, so it ends as `WorkerLost` (rule R11). The
+    /// payload is dropped.
+    NotRerun,
+}
+
+/// Who won the race for a claim word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revoked {
+    /// The envelope is a tombstone now: the task never started from it.
+    Won,
+    /// Somebody has claimed it: it counts as started.
+    Lost,
+}
+
+/// Which window an envelope was counted against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The shared pool.
+    Pool,
+    /// The mailbox of one incarnation.
+    Mailbox {
+        /// Its place in the table.
+        worker: WorkerId,
+        /// Its incarnation.
+        epoch: Epoch,
+    },
+}
+
+/// A worker's report on one attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The worker that was given the attempt.
+    pub worker: WorkerId,
+    /// The incarnation that was given the attempt.
+    pub epoch: Epoch,
+    /// The task.
+    pub handle: TaskHandle,
+    /// Which execution of it.
+    pub attempt: Attempt,
+    /// How it ended.
+    pub verdict: Verdict,
+}
+
+/// How a worker says that an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It ran; the payload is the result.
+    Completed,
+    /// It failed; the payload says how.
+    Failed,
+    /// It obeyed an abort; there is no payload that counts.
+    Aborted,
+}
+
+/// What became of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Reported {
+    /// It decides the task: the driver replaces the stored payload by the report's.
+    Counted,
+    /// It failed and will run again: the payload is dropped.
+    Retried,
+    /// Stale: dropped and counted, the payload with it.
+    Dropped,
+    /// Only from a hand-in: the task is believed queued under this stamp. Revoke it, then call
+    /// [`handle_handed_in`](crate::Scheduler::handle_handed_in) again with the answer (rule R3).
+    AskFirst(Stamp),
+}
+
+/// Names the client of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Welcome {
+    /// The controller's record of this client.
+    pub client: ClientId,
+    /// How many tasks and unacknowledged outcomes it may have at once.
+    pub quota: u32,
+    /// Whether the record was there already.
+    pub resumed: bool,
+}

@@ -1,0 +1,424 @@
+//! Queue control: counting, listing, explaining and taking away; holding and draining workers.
+//!
+//! To list and to sweep is to walk through the places of the slab in order. So what is there all
+//! the time is met exactly once, whatever else comes and goes; a page or a poll does as many steps
+//! as it may; and the cost is a step for each place that was ever used. What is taken away costs
+//! O(1) each.
+
+use super::{Scheduler, Step};
+use crate::control::{Cursor, Explanation, Phase, Select, Sweep, TaskInfo};
+use crate::crew::Class;
+use crate::effect::Reply;
+use crate::id::{ClientId, Epoch, PortId, Priority, TaskId, Token, WorkerId};
+use crate::list::NIL;
+use crate::submit::Target;
+use crate::task::{Ending, Home, Kind, Route, TaskRecord, TaskState, Wish};
+use crate::time::{Instant, Tick};
+use crate::worker::WorkerState;
+
+/// An order to take tasks away, until its port has been told the number.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SweepRecord {
+    port: PortId,
+    token: Token,
+    filter: Filter,
+    /// The latest tick in which a task that is meant was accepted.
+    cutoff: Tick,
+    /// The next place to look at; none as long as that is not decided.
+    next: Option<u32>,
+    /// The place to stop at.
+    end: u32,
+    touched: u32,
+    done: bool,
+}
+
+/// What a [`Select`] means for a record.
+#[derive(Clone, Copy, Debug)]
+enum Filter {
+    All,
+    Client(u32),
+    Task(u32, TaskId),
+    Home(Home),
+    Parts,
+    Nothing,
+}
+
+/// A [`Filter`], and how old a task must be at least, in ticks.
+#[derive(Clone, Copy, Debug)]
+struct Choice {
+    filter: Filter,
+    age_min: u64,
+}
+
+impl Scheduler {
+    /// Orders that may wait for their turn or for their answer to be polled.
+    pub const SWEEPS_MAX: usize = 16;
+
+    /// How many tasks of this topic and priority wait in the core. For [`Target::All`] none do:
+    /// parts of a multicast count where their workers' tasks do.
+    #[must_use]
+    pub fn depth(&self, target: Target, priority: Priority) -> u32 {
+        match self.filter_of(Select::Topic(target)) {
+            Filter::Home(home) => self.backlogs.depth(home, priority),
+            _ => 0,
+        }
+    }
+
+    /// Calls `visit` with all tasks of a selection among the next `steps` places, and says where to
+    /// go on; `None` when that was all.
+    pub fn list(
+        &self,
+        now: Instant,
+        select: Select,
+        from: Cursor,
+        steps: u32,
+        mut visit: impl FnMut(TaskInfo),
+    ) -> Option<Cursor> {
+        let choice = self.choice_of(select);
+        let len = self.tasks.records.len() as u32;
+        let end = from.0.saturating_add(steps).min(len);
+        for index in from.0..end {
+            let record = &self.tasks.records[index as usize];
+            if self.is_meant(&choice, record, now) {
+                visit(self.info_of(index, now));
+            }
+        }
+        (end < len && from.0 < len).then_some(Cursor(end))
+    }
+
+    /// Takes away all selected tasks that have been accepted by now (up to a millisecond) and have
+    /// not started; each ends as `Cancelled`. The work is spread over polls; then
+    /// [`Reply::Swept`] tells the port exactly how many there were. `false`, and nothing happens,
+    /// when [`SWEEPS_MAX`](Self::SWEEPS_MAX) orders wait already, or the port does not exist.
+    #[must_use]
+    pub fn handle_sweep(&mut self, now: Instant, port: PortId, sweep: Sweep) -> bool {
+        let Choice { filter, age_min } = self.choice_of(sweep.select);
+        // One task needs no search; a multicast has parts somewhere.
+        let one = match filter {
+            Filter::Task(owner, task) => self.find_task(owner, task),
+            _ => None,
+        };
+        let one = one.filter(|index| self.tasks.records[*index as usize].kind == Kind::Single);
+        let order = SweepRecord {
+            port,
+            token: sweep.token,
+            filter,
+            cutoff: Tick(Tick::of(now).0.wrapping_sub(age_min as u32)),
+            next: one,
+            end: one.map_or(0, |index| index + 1),
+            touched: 0,
+            // Nothing is older than half of the circle of ticks.
+            done: age_min > u64::from(u32::MAX / 2),
+        };
+        let taken = self.has_port(port) && self.sweeps.try_push(order).is_ok();
+        if taken && order.done {
+            self.mark_port(port);
+        }
+        taken
+    }
+
+    /// Why a task is not running, or since when it is; `None` if it is not known.
+    #[must_use]
+    pub fn explain(&self, now: Instant, client: ClientId, task: TaskId) -> Option<Explanation> {
+        let index = self.find_task(self.find_client(client)?, task)?;
+        let record = &self.tasks.records[index as usize];
+        Some(match record.state {
+            TaskState::Free | TaskState::Releasing => return None,
+            TaskState::Backlogged => self.explain_waiting(record),
+            TaskState::Queued if record.by_mail => self.explain_mailed(index),
+            TaskState::Queued => Explanation::InPool,
+            TaskState::Revoking => Explanation::Withdrawing,
+            TaskState::Taken => Explanation::Claimed,
+            TaskState::Running => Explanation::Running {
+                worker: WorkerId(record.worker),
+                for_ms: Tick::in_ms(Tick(record.detail).age(now)),
+            },
+            TaskState::Aborting => Explanation::Stopping(WorkerId(record.worker)),
+            TaskState::Spread => Explanation::PartsOpen {
+                unmade: record.parts.unmade,
+            },
+            TaskState::Done => Explanation::OutcomeWaits {
+                sent: record.detail != 0,
+            },
+        })
+    }
+
+    /// Holds a worker, or releases it: as long as it is held it is given nothing, and its port
+    /// takes nothing for it. What it runs goes on. `false` when it is not attached, or is leaving.
+    pub fn handle_hold(&mut self, _now: Instant, worker: WorkerId, held: bool) -> bool {
+        let record = self.workers.get(worker.0 as usize);
+        if record.is_none_or(|record| !record.is_up() || record.draining) {
+            self.stats.stale_worker += 1;
+            return false;
+        }
+        self.pause(worker.0, |record| record.held = held);
+        true
+    }
+
+    /// Lets a worker leave politely: it is given nothing more, finishes what it runs, and is then
+    /// asked to leave. `false` when it is not attached.
+    pub fn handle_drain(&mut self, _now: Instant, worker: WorkerId) -> bool {
+        let record = self.workers.get(worker.0 as usize);
+        if record.is_none_or(|record| !record.is_up()) {
+            self.stats.stale_worker += 1;
+            return false;
+        }
+        self.pause(worker.0, |record| record.draining = true);
+        true
+    }
+
+    /// The port has obeyed [`Reply::Pause`]: all that it had taken for this worker before was told.
+    /// Of a worker that is draining, what is left in the mailbox is withdrawn (as many steps as
+    /// there are envelopes out to it).
+    pub fn handle_paused(&mut self, _now: Instant, worker: WorkerId, epoch: Epoch) {
+        if !self.is_up(worker, epoch) {
+            self.stats.stale_worker += 1;
+            return;
+        }
+        let record = &mut self.workers[worker.0 as usize];
+        if !record.draining || core::mem::replace(&mut record.paused, true) {
+            return;
+        }
+        let assigned = record.assigned;
+        let mut at = assigned.front();
+        while let Some(index) = at {
+            at = assigned.after(&self.tasks.records, index);
+            if self.tasks.records[index as usize].state == TaskState::Queued {
+                self.revoke(index, Wish::Reoffer);
+            }
+        }
+        self.finish_drain(worker.0);
+    }
+
+    /// A worker that is draining leaves when it has nothing any more.
+    pub(super) fn finish_drain(&mut self, place: u32) {
+        let record = &self.workers[place as usize];
+        if record.draining && record.paused && record.taken == 0 {
+            self.evict(place);
+        }
+    }
+
+    /// Bars or opens a worker, and tells its port. Offers that wait in its mailbox are withdrawn.
+    fn pause(&mut self, place: u32, change: impl FnOnce(&mut crate::worker::WorkerRecord)) {
+        self.load(place, change);
+        self.workers[place as usize].due.pause = true;
+        self.mark_control(place);
+        self.mark_ready(place);
+        if self.workers[place as usize].class != Class::ABSENT {
+            return;
+        }
+        while let Some(index) = self.workers[place as usize].offers.front() {
+            self.revoke(index, Wish::Reoffer);
+        }
+    }
+
+    /// One place for the order whose turn it is. Only while nothing is being withdrawn: so each
+    /// withdrawal is counted before the order is done.
+    pub(super) fn step_sweep(&mut self) -> Step {
+        if !self.revokes.is_empty() {
+            return Step::Idle;
+        }
+        let Some(at) = self.sweeps.iter().position(|order| !order.done) else {
+            return Step::Idle;
+        };
+        let order = self.sweeps[at];
+        let Some(next) = order.next else {
+            return self.start_sweep(at);
+        };
+        if next < order.end {
+            self.sweeps[at].next = Some(next + 1);
+            self.sweep_place(&order, next);
+        } else {
+            self.sweeps[at].done = true;
+            self.mark_port(order.port);
+        }
+        Step::Silent
+    }
+
+    /// The first look: not before all parts that are meant have been made.
+    fn start_sweep(&mut self, at: usize) -> Step {
+        let order = &mut self.sweeps[at];
+        let unmade = self.making.front().is_some_and(|whole| {
+            let born = self.tasks.records[whole as usize].born;
+            born.is_by(order.cutoff)
+        });
+        if unmade {
+            return Step::Idle;
+        }
+        order.next = Some(0);
+        order.end = self.tasks.records.len() as u32;
+        Step::Silent
+    }
+
+    fn sweep_place(&mut self, order: &SweepRecord, index: u32) {
+        let record = &self.tasks.records[index as usize];
+        let meant = record.born.is_by(order.cutoff) && order.filter.has(record);
+        match record.state {
+            TaskState::Backlogged if meant => self.remove_task(index),
+            TaskState::Queued if meant => self.revoke(index, Wish::Remove),
+            _ => {}
+        }
+    }
+
+    /// Ends a task that queue control takes away, and counts it.
+    pub(super) fn remove_task(&mut self, index: u32) {
+        let started = self.tasks.records[index as usize].started_before();
+        self.stats.removed += 1;
+        if let Some(order) = self.sweeps.iter_mut().find(|order| !order.done) {
+            order.touched += 1;
+        }
+        self.end(index, Ending::Cancelled { started }, false);
+    }
+
+    /// Whether an order is not done.
+    pub(super) fn is_sweeping(&self) -> bool {
+        self.sweeps.iter().any(|order| !order.done)
+    }
+
+    /// The answer to an order of this port that is done.
+    pub(super) fn poll_swept(&mut self, port: PortId) -> Option<Reply> {
+        if self.sweeps.is_empty() {
+            return None;
+        }
+        let mut orders = self.sweeps.iter();
+        let at = orders.position(|order| order.done && order.port == port)?;
+        let SweepRecord { token, touched, .. } = self.sweeps.remove(at);
+        Some(Reply::Swept { token, touched })
+    }
+
+    fn choice_of(&self, select: Select) -> Choice {
+        let age_min = match select {
+            Select::OlderThanMs(ms) => Tick::from_ms(ms),
+            _ => 0,
+        };
+        Choice {
+            filter: self.filter_of(select),
+            age_min,
+        }
+    }
+
+    fn filter_of(&self, select: Select) -> Filter {
+        let filter = match select {
+            Select::All | Select::OlderThanMs(_) => Some(Filter::All),
+            Select::Client(client) => self.find_client(client).map(Filter::Client),
+            Select::Task { client, task } => self
+                .find_client(client)
+                .map(|owner| Filter::Task(owner, task)),
+            Select::Topic(Target::Any) => Some(Filter::Home(Home::ANY)),
+            Select::Topic(Target::All) => Some(Filter::Parts),
+            Select::Topic(Target::Worker(worker)) => {
+                let known = self.has_place(worker);
+                known.then(|| Filter::Home(Home::worker(worker.0)))
+            }
+            Select::Topic(Target::Named(name)) => {
+                let place = self.find_name(name);
+                place.map(|place| Filter::Home(Home::worker(place)))
+            }
+            Select::Topic(Target::Label(key)) => {
+                let label = self.crews.find(key);
+                label.map(|label| Filter::Home(Home::label(label)))
+            }
+        };
+        filter.unwrap_or(Filter::Nothing)
+    }
+
+    fn is_meant(&self, choice: &Choice, record: &TaskRecord, now: Instant) -> bool {
+        let live = !matches!(record.state, TaskState::Free | TaskState::Releasing);
+        let old = u64::from(record.born.age(now)) >= choice.age_min;
+        live && old && choice.filter.has(record)
+    }
+
+    fn info_of(&self, index: u32, now: Instant) -> TaskInfo {
+        let record = &self.tasks.records[index as usize];
+        let client = self.clients.get(record.client as usize);
+        let client = client.map(|client| client.id(record.client));
+        let target = match record.home.route() {
+            _ if record.kind == Kind::Multicast => Target::All,
+            Route::Any => Target::Any,
+            Route::Worker(place) => Target::Worker(WorkerId(place)),
+            Route::Label(label) => Target::Label(self.crews.labels[label as usize].key),
+        };
+        let phase = match record.state {
+            TaskState::Backlogged => Phase::Waiting,
+            TaskState::Queued | TaskState::Revoking => Phase::Queued,
+            TaskState::Taken | TaskState::Running => Phase::Running,
+            TaskState::Aborting => Phase::Stopping,
+            TaskState::Spread => Phase::Spread,
+            TaskState::Done | TaskState::Free | TaskState::Releasing => Phase::Done,
+        };
+        TaskInfo {
+            handle: record.handle(index),
+            client: client.filter(|client| self.find_client(*client).is_some()),
+            task: record.task,
+            target,
+            part: record.kind == Kind::Part,
+            priority: record.priority,
+            attempt: record.attempt,
+            age_ms: Tick::in_ms(record.born.age(now)),
+            phase,
+            worker: (record.worker != NIL).then_some(WorkerId(record.worker)),
+        }
+    }
+
+    fn explain_waiting(&self, record: &TaskRecord) -> Explanation {
+        let route = record.home.route();
+        if let Route::Worker(place) = route {
+            return self.explain_directed(record, place);
+        }
+        let label = &self.crews.labels[super::tasks::label_of(route) as usize];
+        match route {
+            _ if label.members() > 0 && record.choosy => Explanation::WaitsForAnother,
+            Route::Label(_) if label.members() == 0 => Explanation::NoWorkerWithLabel(label.key),
+            _ if label.members() == 0 => Explanation::NoWorker,
+            Route::Any if self.free_slots > 0 => Explanation::Ready,
+            Route::Label(_) if label.can_take() => Explanation::Ready,
+            _ => Explanation::WorkersBusy,
+        }
+    }
+
+    fn explain_directed(&self, record: &TaskRecord, place: u32) -> Explanation {
+        let worker = &self.workers[place as usize];
+        let id = WorkerId(place);
+        match worker.state {
+            WorkerState::Up if worker.draining || worker.evicting => {
+                Explanation::WorkerDraining(id)
+            }
+            WorkerState::Up if worker.held => Explanation::WorkerHeld(id),
+            WorkerState::Up if worker.window.room() == 0 => Explanation::WaitsForCredit(id),
+            WorkerState::Up => Explanation::Ready,
+            _ => Explanation::WaitsForReturn {
+                worker: id,
+                until: record.hold_until,
+            },
+        }
+    }
+
+    fn explain_mailed(&self, index: u32) -> Explanation {
+        let record = &self.tasks.records[index as usize];
+        let worker = &self.workers[record.worker as usize];
+        let list = if record.is_directed() {
+            &worker.assigned
+        } else {
+            &worker.offers
+        };
+        let before = |at: &u32| list.before(&self.tasks.records, *at);
+        let ahead = core::iter::successors(before(&index), before).count();
+        Explanation::InMailbox {
+            worker: WorkerId(record.worker),
+            ahead: ahead as u32,
+        }
+    }
+}
+
+impl Filter {
+    fn has(self, record: &TaskRecord) -> bool {
+        match self {
+            Self::All => true,
+            Self::Client(owner) => record.client == owner,
+            Self::Task(owner, task) => record.client == owner && record.task == task,
+            Self::Home(home) => record.home == home && record.kind != Kind::Multicast,
+            Self::Parts => record.kind == Kind::Part,
+            Self::Nothing => false,
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Workers that are gone and may come back: suspicion, and tasks that wait for a name's return.
+//!
+//! * With a *rejoin grace*, a worker whose connection is gone is only suspected: nothing of what it
+//!   runs or was given alone is settled before the grace is over or its name is back. Results that
+//!   it hands in on its return count, as long as nobody else has the task.
+//! * A directed task may ask to be *held*: once its worker is lost, it waits at the place that the
+//!   worker had, until an heir (the next worker of that name) takes it over or the time is up.
+//!
+//! Places that matter when a name returns are its *ghosts*; a name can have several.
+
+use super::tasks::Side;
+use super::{Scheduler, Step};
+use crate::index::Hash;
+use crate::list::NIL;
+use crate::task::{Ending, Home, Kind, TaskState, Wish};
+use crate::time::Instant;
+use crate::worker::WorkerState;
+
+impl Scheduler {
+    /// A worker is gone: is it lost, or may it be back soon?
+    pub(super) fn suspect_or_lose(&mut self, now: Instant, place: u32, is_back: bool) {
+        let record = &mut self.workers[place as usize];
+        record.down_at = now;
+        let grace = self.limits.rejoin_grace_ms() > 0;
+        record.returned = is_back && grace;
+        if is_back || record.draining || !grace {
+            self.leaving.push_back(&mut self.workers, place);
+            return;
+        }
+        record.state = WorkerState::Suspect;
+        self.suspects.push_back(&mut self.workers, place);
+        self.update_ghost(place);
+        // What others may run need not wait.
+        while let Some(index) = self.workers[place as usize].offers.front() {
+            self.revoke(index, Wish::Reoffer);
+        }
+    }
+
+    /// The first suspect whose grace is over is lost.
+    pub(super) fn lose_overdue(&mut self, now: Instant) -> Option<()> {
+        let place = self.suspects.front()?;
+        (self.suspected_until(place) <= now).then(|| self.end_suspicion(place, false))
+    }
+
+    /// When the first suspect is lost.
+    pub(super) fn next_suspect_due(&self) -> Option<Instant> {
+        let place = self.suspects.front()?;
+        Some(self.suspected_until(place))
+    }
+
+    fn suspected_until(&self, place: u32) -> Instant {
+        let grace_ms = self.limits.rejoin_grace_ms();
+        self.workers[place as usize].down_at.after_ms(grace_ms)
+    }
+
+    fn end_suspicion(&mut self, place: u32, returned: bool) {
+        self.suspects.remove(&mut self.workers, place);
+        let record = &mut self.workers[place as usize];
+        record.state = WorkerState::Leaving;
+        record.returned = returned;
+        self.leaving.push_back(&mut self.workers, place);
+        self.update_ghost(place);
+    }
+
+    /// A name is attached again at this place: its suspects are settled, and what waits for it is
+    /// taken over, over the next polls.
+    pub(super) fn welcome_back(&mut self, place: u32) {
+        while let Some(suspect) = self.find_ghost(place, WorkerState::Suspect) {
+            self.end_suspicion(suspect, true);
+        }
+        if self.find_awaiting(place).is_some() {
+            self.heirs.push_back(&mut self.workers, place);
+        }
+    }
+
+    /// All tasks of a lost worker are settled: if its name is back, the heir takes over those that
+    /// wait for that.
+    pub(super) fn settled(&mut self, place: u32) {
+        let record = &self.workers[place as usize];
+        if record.awaiting.is_empty() {
+            return;
+        }
+        if let Some(heir) = self.find_name(record.name)
+            && !self.workers[heir as usize].heirs.is_linked()
+        {
+            self.heirs.push_back(&mut self.workers, heir);
+        }
+    }
+
+    /// The first heir takes over one task: the last one first, each before what the heir has. So
+    /// they keep their order, and come before what was submitted to the heir itself. Until it has
+    /// all of them it is handed no directed task.
+    pub(super) fn step_heirs(&mut self) -> Step {
+        let Some(heir) = self.heirs.pop_front(&mut self.workers) else {
+            return Step::Idle;
+        };
+        let ghost = self.find_awaiting(heir);
+        let last = ghost.and_then(|ghost| self.workers[ghost as usize].awaiting.back());
+        if let Some(index) = last {
+            self.heirs.push_back(&mut self.workers, heir);
+            self.hand_over(index, heir);
+        } else {
+            self.mark_ready(heir);
+        }
+        Step::Silent
+    }
+
+    /// A directed task that has not started, or may start again, and whose worker is gone: it waits
+    /// for an heir, or ends.
+    pub(super) fn settle_directed(&mut self, index: u32) {
+        let record = &self.tasks.records[index as usize];
+        let Some(place) = record.target() else {
+            debug_assert!(false, "not directed");
+            return;
+        };
+        // A part is addressed to one incarnation, and nobody waits for the end of an orphan.
+        let ends = record.is_orphan() || record.kind == Kind::Part;
+        let returned = self.workers[place as usize].returned;
+        if !ends && (returned || record.hold_until > Instant(0)) {
+            self.hold_task(index, place);
+        } else {
+            self.end(index, Ending::WorkerLost, false);
+        }
+    }
+
+    /// Makes a directed task another worker's, who has the same name.
+    fn hand_over(&mut self, index: u32, heir: u32) {
+        self.detach(index);
+        let record = &mut self.tasks.records[index as usize];
+        if let Some(place) = record.target() {
+            self.workers[place as usize].named -= 1;
+        }
+        record.home = Home::worker(heir);
+        record.wish = Wish::None;
+        self.workers[heir as usize].named += 1;
+        self.join_waiting(index, Side::Front);
+        // Its timer may have stood for the end of its wait.
+        self.disarm(index);
+        self.arm(index);
+    }
+
+    /// A task waits for its worker's name to return.
+    fn hold_task(&mut self, index: u32, place: u32) {
+        self.detach(index);
+        self.disarm(index);
+        let worker = &mut self.workers[place as usize];
+        let record = &mut self.tasks.records[index as usize];
+        record.wish = Wish::None;
+        record.state = TaskState::Backlogged;
+        record.held = true;
+        record.hold_until = match record.hold_until {
+            // Its name is back already, and it is taken over as soon as all others are settled.
+            Instant(0) => Instant::NEVER,
+            Instant(hold_ns) => Instant(worker.down_at.0.saturating_add(hold_ns)),
+        };
+        self.backlogs.count_in(record);
+        *self.stats.depth_of(record.home.route()) += 1;
+        worker.awaiting.push_back(&mut self.tasks.records, index);
+        worker.named -= 1;
+        self.stats.held += 1;
+        self.arm(index);
+        self.update_ghost(place);
+    }
+
+    /// A task that was held no longer is; the caller gives it a place, or ends it.
+    pub(super) fn stop_holding(&mut self, index: u32, place: u32) {
+        self.disarm(index);
+        let worker = &mut self.workers[place as usize];
+        worker.awaiting.remove(&mut self.tasks.records, index);
+        worker.named += 1;
+        let record = &mut self.tasks.records[index as usize];
+        record.held = false;
+        // From when it ends back to how long it is: for the next time.
+        record.hold_until = match record.hold_until {
+            Instant::NEVER => Instant(0),
+            until => Instant(until.since_ns(worker.down_at).max(1)),
+        };
+        self.update_ghost(place);
+    }
+
+    /// Lists a place among the ghosts of its name, or not, as the case may be.
+    fn update_ghost(&mut self, place: u32) {
+        let record = &mut self.workers[place as usize];
+        let is_ghost = record.state == WorkerState::Suspect || !record.awaiting.is_empty();
+        if core::mem::replace(&mut record.ghost, is_ghost) == is_ghost {
+            return;
+        }
+        let hash = Hash::of_u128(record.name.0);
+        if is_ghost {
+            self.ghosts.insert(hash, place);
+            return;
+        }
+        let workers = &self.workers;
+        self.ghosts.remove(hash, place, |place| {
+            Hash::of_u128(workers[place as usize].name.0)
+        });
+        if self.workers[place as usize].state == WorkerState::Drained {
+            self.drained.push_back(&mut self.workers, place);
+        }
+    }
+
+    /// A place at which tasks wait for the worker of this place, and all of them are settled.
+    fn find_awaiting(&self, heir: u32) -> Option<u32> {
+        self.find_ghost_by(heir, |ghost| {
+            let record = &self.workers[ghost as usize];
+            let settled = matches!(record.state, WorkerState::Retiring | WorkerState::Drained);
+            settled && !record.awaiting.is_empty()
+        })
+    }
+
+    fn find_ghost(&self, heir: u32, state: WorkerState) -> Option<u32> {
+        self.find_ghost_by(heir, |ghost| self.workers[ghost as usize].state == state)
+    }
+
+    fn find_ghost_by(&self, heir: u32, is_it: impl Fn(u32) -> bool) -> Option<u32> {
+        let name = self.workers[heir as usize].name;
+        debug_assert_ne!(heir, NIL);
+        self.ghosts.find(Hash::of_u128(name.0), |ghost| {
+            self.workers[ghost as usize].name == name && is_it(ghost)
+        })
+    }
+}

@@ -1,0 +1,91 @@
+//! Counters: how much of what happened, and how deep the queues are.
+
+use crate::task::Route;
+
+/// Counters of a scheduler. Those named `depth_*`, `outstanding_*` and `open` are levels, the
+/// others only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Submits that were accepted; a multicast is one.
+    pub accepted: u64,
+    /// Submits that were refused.
+    pub refused: u64,
+    /// Submits of a task that was known.
+    pub known: u64,
+    /// Tasks and parts that were told to be running: by a claim, by a lost revoke, or by their
+    /// result.
+    pub started: u64,
+    /// Tasks and parts that ended as `Completed`.
+    pub completed: u64,
+    /// Tasks and parts that ended as `Failed`.
+    pub failed: u64,
+    /// Tasks and parts that ended as `WorkerLost`.
+    pub lost: u64,
+    /// Attempts that were lost and followed by another.
+    pub rerun: u64,
+    /// Attempts that failed and were followed by another.
+    pub retried: u64,
+    /// Offers that were withdrawn because another worker was hungry.
+    pub reoffered: u64,
+    /// Waits of a task for its lost worker's name to return.
+    pub held: u64,
+    /// Tasks that queue control took away before they started.
+    pub removed: u64,
+    /// Tasks and parts that ended as `Cancelled`.
+    pub cancelled: u64,
+    /// Tasks and parts that ended as `TimedOut`.
+    pub timed_out: u64,
+    /// Tasks and parts that ended when nobody waited for them any more.
+    pub forgotten: u64,
+    /// Aborts that were sent.
+    pub aborts: u64,
+    /// Workers that were asked to leave.
+    pub evictions: u64,
+    /// Workers that were admitted.
+    pub workers_admitted: u64,
+    /// Workers that were lost.
+    pub workers_lost: u64,
+    /// Stale or senseless: a client that is not known or not attached.
+    pub stale_client: u64,
+    /// Stale or senseless: a claim.
+    pub stale_claim: u64,
+    /// Stale or senseless: a report, handed in or not.
+    pub stale_report: u64,
+    /// Stale or senseless: a claimed task that came back.
+    pub stale_return: u64,
+    /// Stale or senseless: the answer to a revoke.
+    pub stale_revoke: u64,
+    /// Stale or senseless: something about a worker.
+    pub stale_worker: u64,
+    /// Credit that came back though none was out.
+    pub stale_credit: u64,
+    /// Tasks and parts without an outcome.
+    pub open: u64,
+    /// Tasks for any worker that wait in the core.
+    pub depth_any: u64,
+    /// Tasks for one worker that wait in the core.
+    pub depth_directed: u64,
+    /// Tasks for the workers with some label that wait in the core.
+    pub depth_label: u64,
+    /// Bytes of the payloads of tasks without an outcome, as far as was said.
+    pub payload_bytes: u64,
+    /// Workers that may be given something and have nothing.
+    pub hungry: u64,
+    /// Envelopes in the pool, tombstones included.
+    pub outstanding_pool: u64,
+    /// Envelopes in mailboxes or of tasks out of mailboxes that run, tombstones included.
+    pub outstanding_directed: u64,
+}
+
+impl Stats {
+    /// The depth of a kind of topic.
+    #[inline]
+    pub(crate) const fn depth_of(&mut self, route: Route) -> &mut u64 {
+        match route {
+            Route::Any => &mut self.depth_any,
+            Route::Worker(_) => &mut self.depth_directed,
+            Route::Label(_) => &mut self.depth_label,
+        }
+    }
+}

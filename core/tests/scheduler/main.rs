@@ -1,0 +1,8 @@
+//! The scheduler as a driver sees it: scenarios by hand, random operations by seed, and garbage.
+
+mod env;
+mod garbage;
+mod random;
+mod scenarios;
+mod sim;
+mod world;

@@ -1,0 +1,8 @@
+//! One test per rule, by hand. Each ends with `finish`: nothing may be left over.
+
+mod contract;
+mod control;
+mod loss;
+mod multicast;
+mod sessions;
+mod tasks;
