@@ -1,0 +1,462 @@
+//! The workers of one port: who has a free slot, who has mail, who is least busy.
+//!
+//! Everything is O(1). Workers with a free slot stand in a queue per number of free slots, the one
+//! that has been so the longest first; a bit per queue finds the fullest. So the least busy worker
+//! is the head of the highest queue that is not empty.
+
+use std::collections::VecDeque;
+
+use taskyard_core::{Attempt, Envelope, Epoch, TaskHandle, WorkerId};
+
+use crate::ring::Consumer;
+
+/// End of a list.
+const NIL: u32 = u32::MAX;
+/// Workers with this many free slots or more share a queue.
+const LEVELS: usize = 64;
+
+/// One worker's place.
+#[derive(Debug)]
+struct Place {
+    epoch: Epoch,
+    /// Takes tasks. Not from its loss on; the place stays until its mailbox is handed back.
+    up: bool,
+    /// Takes nothing for the time being.
+    paused: bool,
+    slots: u16,
+    /// Slots taken by attempts of earlier incarnations (rule R5).
+    busy: u16,
+    /// What it was given and has not reported: at most `slots` entries, allocated at registration.
+    out: Vec<(TaskHandle, Attempt)>,
+    mailbox: Consumer<Envelope>,
+    /// The mailbox may have something.
+    mail: bool,
+    /// Stands in `with_mail`.
+    queued: bool,
+    /// Links of the queue of its level; meaningful while `level` > 0.
+    previous: u32,
+    next: u32,
+    /// The queue it stands in: its free slots, at most `LEVELS - 1`; 0 stands in none.
+    level: u8,
+}
+
+impl Place {
+    fn free(&self) -> usize {
+        let taken = usize::from(self.busy) + self.out.len();
+        if self.up && !self.paused {
+            usize::from(self.slots).saturating_sub(taken)
+        } else {
+            0
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Queue {
+    head: u32,
+    tail: u32,
+}
+
+/// The workers of one port.
+#[derive(Debug)]
+pub(crate) struct Roster {
+    places: Vec<Option<Place>>,
+    levels: [Queue; LEVELS],
+    /// Bit `n`: queue `n` is not empty.
+    occupied: u64,
+    /// Workers with mail and a free slot, once each.
+    with_mail: VecDeque<WorkerId>,
+}
+
+impl Roster {
+    pub(crate) const fn new() -> Self {
+        Self {
+            places: Vec::new(),
+            levels: [Queue {
+                head: NIL,
+                tail: NIL,
+            }; LEVELS],
+            occupied: 0,
+            with_mail: VecDeque::new(),
+        }
+    }
+
+    /// Adds a worker; allocates, which a registration may.
+    pub(crate) fn join(
+        &mut self,
+        worker: WorkerId,
+        epoch: Epoch,
+        slots: u16,
+        busy: u16,
+        mailbox: Consumer<Envelope>,
+    ) {
+        let index = worker.0 as usize;
+        if self.places.len() <= index {
+            self.places.resize_with(index + 1, || None);
+            self.with_mail.reserve(self.places.len());
+        }
+        debug_assert!(
+            self.places[index].is_none(),
+            "{worker:?} has a place already"
+        );
+        self.places[index] = Some(Place {
+            epoch,
+            up: true,
+            paused: false,
+            slots,
+            busy,
+            out: Vec::with_capacity(usize::from(slots)),
+            mailbox,
+            // It may have been filled before the registration's answer was read.
+            mail: true,
+            queued: false,
+            previous: NIL,
+            next: NIL,
+            level: 0,
+        });
+        self.settle(worker);
+    }
+
+    /// Marks a worker as lost: it takes nothing more. False if it is not up in this incarnation.
+    pub(crate) fn lose(&mut self, worker: WorkerId, epoch: Epoch) -> bool {
+        let Some(place) = self.up(worker, epoch) else {
+            return false;
+        };
+        place.up = false;
+        self.settle(worker);
+        true
+    }
+
+    /// Takes nothing more for a worker, or takes again. False if it is not up in this incarnation.
+    pub(crate) fn pause(&mut self, worker: WorkerId, epoch: Epoch, paused: bool) -> bool {
+        let Some(place) = self.up(worker, epoch) else {
+            return false;
+        };
+        place.paused = paused;
+        self.settle(worker);
+        true
+    }
+
+    /// Gives the place up and hands the mailbox back.
+    pub(crate) fn leave(&mut self, worker: WorkerId, epoch: Epoch) -> Option<Consumer<Envelope>> {
+        self.lose(worker, epoch);
+        let place = self.places.get_mut(worker.0 as usize)?;
+        if place.as_ref()?.epoch != epoch {
+            return None;
+        }
+        self.with_mail.retain(|other| *other != worker);
+        place.take().map(|place| place.mailbox)
+    }
+
+    /// Takes note that a mailbox has something.
+    pub(crate) fn mail(&mut self, worker: WorkerId) {
+        if let Some(Some(place)) = self.places.get_mut(worker.0 as usize) {
+            place.mail = true;
+            self.queue_mail(worker);
+        }
+    }
+
+    /// A worker that has a free slot and may have mail; it stands in line until its mail is read.
+    pub(crate) fn next_mail(&mut self) -> Option<(WorkerId, Epoch, &mut Consumer<Envelope>)> {
+        while let Some(&worker) = self.with_mail.front() {
+            let place = self
+                .places
+                .get_mut(worker.0 as usize)
+                .and_then(Option::as_mut);
+            let ready = place.is_some_and(|place| place.mail && place.free() > 0);
+            if ready {
+                break;
+            }
+            self.with_mail.pop_front();
+            self.unqueue(worker);
+        }
+        let worker = *self.with_mail.front()?;
+        let place = self.places[worker.0 as usize].as_mut()?;
+        Some((worker, place.epoch, &mut place.mailbox))
+    }
+
+    /// Takes note that the worker first in line had no mail left.
+    pub(crate) fn mail_read(&mut self) {
+        if let Some(worker) = self.with_mail.pop_front()
+            && let Some(Some(place)) = self.places.get_mut(worker.0 as usize)
+        {
+            place.mail = false;
+            place.queued = false;
+        }
+    }
+
+    /// The worker with the most free slots, the longest so among equals.
+    pub(crate) fn least_busy(&self) -> Option<(WorkerId, Epoch)> {
+        let level = self.occupied.checked_ilog2()? as usize;
+        let index = self.levels[level].head;
+        let place = self.places[index as usize].as_ref()?;
+        Some((WorkerId(index), place.epoch))
+    }
+
+    /// Whether any worker could start a task now.
+    pub(crate) const fn has_free_slot(&self) -> bool {
+        self.occupied != 0
+    }
+
+    /// Takes a slot for an attempt.
+    pub(crate) fn occupy(&mut self, worker: WorkerId, handle: TaskHandle, attempt: Attempt) {
+        if let Some(Some(place)) = self.places.get_mut(worker.0 as usize) {
+            debug_assert!(place.free() > 0, "{worker:?} has no free slot");
+            place.out.push((handle, attempt));
+            self.settle(worker);
+        }
+    }
+
+    /// Whether this incarnation was given this attempt and has not reported it.
+    pub(crate) fn is_out(
+        &self,
+        worker: WorkerId,
+        epoch: Epoch,
+        handle: TaskHandle,
+        attempt: Attempt,
+    ) -> bool {
+        let place = self.places.get(worker.0 as usize).and_then(Option::as_ref);
+        place.is_some_and(|place| {
+            place.up && place.epoch == epoch && place.out.contains(&(handle, attempt))
+        })
+    }
+
+    /// Frees the slot of an attempt that this incarnation was given. False if it was not.
+    pub(crate) fn vacate(
+        &mut self,
+        worker: WorkerId,
+        epoch: Epoch,
+        handle: TaskHandle,
+        attempt: Attempt,
+    ) -> bool {
+        let Some(place) = self.up(worker, epoch) else {
+            return false;
+        };
+        let Some(at) = place.out.iter().position(|out| *out == (handle, attempt)) else {
+            return false;
+        };
+        place.out.swap_remove(at);
+        self.settle(worker);
+        true
+    }
+
+    /// Frees a slot that an earlier incarnation's attempt had taken. False if none was.
+    pub(crate) fn vacate_busy(&mut self, worker: WorkerId, epoch: Epoch) -> bool {
+        let Some(place) = self.up(worker, epoch) else {
+            return false;
+        };
+        if place.busy == 0 {
+            return false;
+        }
+        place.busy -= 1;
+        self.settle(worker);
+        true
+    }
+
+    fn up(&mut self, worker: WorkerId, epoch: Epoch) -> Option<&mut Place> {
+        let place = self.places.get_mut(worker.0 as usize)?.as_mut()?;
+        (place.up && place.epoch == epoch).then_some(place)
+    }
+
+    /// Puts a worker at the end of the queue that its free slots ask for.
+    fn settle(&mut self, worker: WorkerId) {
+        let index = worker.0;
+        let Some(Some(place)) = self.places.get(index as usize) else {
+            return;
+        };
+        let level = place.free().min(LEVELS - 1);
+        if level != usize::from(place.level) {
+            self.unlink(index);
+            self.link(index, level);
+        }
+        self.queue_mail(worker);
+    }
+
+    fn queue_mail(&mut self, worker: WorkerId) {
+        if let Some(Some(place)) = self.places.get_mut(worker.0 as usize)
+            && place.mail
+            && !place.queued
+            && place.free() > 0
+        {
+            place.queued = true;
+            self.with_mail.push_back(worker);
+        }
+    }
+
+    fn unqueue(&mut self, worker: WorkerId) {
+        if let Some(Some(place)) = self.places.get_mut(worker.0 as usize) {
+            place.queued = false;
+        }
+    }
+
+    fn link(&mut self, index: u32, level: usize) {
+        let tail = self.levels[level].tail;
+        let Some(Some(place)) = self.places.get_mut(index as usize) else {
+            return;
+        };
+        place.level = level as u8;
+        if level == 0 {
+            return;
+        }
+        place.previous = tail;
+        place.next = NIL;
+        self.levels[level].tail = index;
+        match self.places.get_mut(tail as usize) {
+            Some(Some(last)) => last.next = index,
+            _ => self.levels[level].head = index,
+        }
+        self.occupied |= 1 << level;
+    }
+
+    fn unlink(&mut self, index: u32) {
+        let Some(Some(place)) = self.places.get(index as usize) else {
+            return;
+        };
+        let (level, previous, next) = (usize::from(place.level), place.previous, place.next);
+        if level == 0 {
+            return;
+        }
+        match self.places.get_mut(previous as usize) {
+            Some(Some(before)) => before.next = next,
+            _ => self.levels[level].head = next,
+        }
+        match self.places.get_mut(next as usize) {
+            Some(Some(after)) => after.previous = previous,
+            _ => self.levels[level].tail = previous,
+        }
+        if self.levels[level].head == NIL {
+            self.occupied &= !(1 << level);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use taskyard_core::{Attempt, Envelope, Epoch, Stamp, TaskHandle, WorkerId};
+
+    use super::Roster;
+    use crate::ring::{Producer, ring};
+
+    const FIRST: Attempt = Attempt(1);
+
+    fn handle(n: u32) -> TaskHandle {
+        TaskHandle::new(n, 0)
+    }
+
+    fn join(roster: &mut Roster, index: u32, slots: u16) -> Producer<Envelope> {
+        let (producer, mailbox) = ring(4);
+        roster.join(WorkerId(index), Epoch(1), slots, 0, mailbox);
+        producer
+    }
+
+    fn picked(roster: &Roster) -> Option<u32> {
+        roster.least_busy().map(|(worker, _)| worker.0)
+    }
+
+    #[test]
+    fn the_longest_idle_comes_first_and_the_busy_never() {
+        let mut roster = Roster::new();
+        let _mail: Vec<_> = (0..3).map(|index| join(&mut roster, index, 1)).collect();
+        for n in 0..3 {
+            assert_eq!(picked(&roster), Some(n));
+            roster.occupy(WorkerId(n), handle(n), FIRST);
+        }
+        assert_eq!(picked(&roster), None);
+        assert!(roster.vacate(WorkerId(1), Epoch(1), handle(1), FIRST));
+        assert!(roster.vacate(WorkerId(0), Epoch(1), handle(0), FIRST));
+        assert_eq!(picked(&roster), Some(1));
+    }
+
+    #[test]
+    fn more_free_slots_come_before_fewer() {
+        let mut roster = Roster::new();
+        let _mail = [
+            join(&mut roster, 0, 1),
+            join(&mut roster, 1, 3),
+            join(&mut roster, 2, 200),
+        ];
+        assert_eq!(picked(&roster), Some(2));
+        roster.lose(WorkerId(2), Epoch(1));
+        assert_eq!(picked(&roster), Some(1));
+    }
+
+    #[test]
+    fn a_paused_worker_takes_nothing_and_keeps_what_it_has() {
+        let mut roster = Roster::new();
+        let _mail = join(&mut roster, 0, 2);
+        roster.occupy(WorkerId(0), handle(7), FIRST);
+        assert!(!roster.pause(WorkerId(0), Epoch(2), true), "another one");
+        assert!(roster.pause(WorkerId(0), Epoch(1), true));
+        assert!(!roster.has_free_slot());
+        assert!(roster.next_mail().is_none());
+        assert!(roster.vacate(WorkerId(0), Epoch(1), handle(7), FIRST));
+        assert!(!roster.has_free_slot());
+        assert!(roster.pause(WorkerId(0), Epoch(1), false));
+        assert_eq!(picked(&roster), Some(0));
+        assert!(roster.next_mail().is_some());
+    }
+
+    #[test]
+    fn an_attempt_is_reported_once() {
+        let mut roster = Roster::new();
+        let _mail = join(&mut roster, 0, 2);
+        roster.occupy(WorkerId(0), handle(7), FIRST);
+        assert!(roster.is_out(WorkerId(0), Epoch(1), handle(7), FIRST));
+        assert!(!roster.is_out(WorkerId(0), Epoch(2), handle(7), FIRST));
+        assert!(
+            !roster.vacate(WorkerId(0), Epoch(2), handle(7), FIRST),
+            "other incarnation"
+        );
+        assert!(
+            !roster.vacate(WorkerId(0), Epoch(1), handle(7), Attempt(2)),
+            "other attempt"
+        );
+        assert!(roster.vacate(WorkerId(0), Epoch(1), handle(7), FIRST));
+        assert!(
+            !roster.vacate(WorkerId(0), Epoch(1), handle(7), FIRST),
+            "twice"
+        );
+        assert!(!roster.is_out(WorkerId(0), Epoch(1), handle(7), FIRST));
+        assert!(
+            !roster.vacate(WorkerId(9), Epoch(1), handle(7), FIRST),
+            "unknown worker"
+        );
+    }
+
+    #[test]
+    fn mail_waits_for_a_free_slot() {
+        let mut roster = Roster::new();
+        let mut mail = join(&mut roster, 0, 1);
+        let (_, _, mailbox) = roster.next_mail().expect("a new worker may have mail");
+        assert!(mailbox.pop().is_none());
+        roster.mail_read();
+        assert!(roster.next_mail().is_none());
+
+        let envelope = Envelope {
+            handle: handle(1),
+            stamp: Stamp(1),
+            attempt: FIRST,
+        };
+        roster.occupy(WorkerId(0), handle(0), FIRST);
+        assert!(mail.push(envelope).is_ok());
+        roster.mail(WorkerId(0));
+        assert!(roster.next_mail().is_none(), "busy");
+        roster.vacate(WorkerId(0), Epoch(1), handle(0), FIRST);
+        let (_, _, mailbox) = roster.next_mail().expect("mail and a free slot");
+        assert_eq!(mailbox.pop(), Some(envelope));
+    }
+
+    #[test]
+    fn slots_of_earlier_incarnations_are_not_given_out() {
+        let mut roster = Roster::new();
+        let (_producer, mailbox) = ring(4);
+        roster.join(WorkerId(0), Epoch(5), 1, 1, mailbox);
+        assert!(!roster.has_free_slot());
+        assert!(roster.vacate_busy(WorkerId(0), Epoch(5)));
+        assert!(!roster.vacate_busy(WorkerId(0), Epoch(5)));
+        assert!(roster.has_free_slot());
+        assert!(roster.leave(WorkerId(0), Epoch(5)).is_some());
+        assert!(!roster.has_free_slot());
+        assert!(roster.leave(WorkerId(0), Epoch(5)).is_none());
+    }
+}
