@@ -1,0 +1,624 @@
+//! A client's side of its session.
+//!
+//! It keeps a share of every task that has no outcome. When the controller asks who it is, on a new
+//! connection or because it forgot us, a new session begins: the hello carries the next session
+//! number, and after the *Welcome* all tasks without an outcome are sent again, in the order in
+//! which they were submitted. The controller knows those that it has (so nothing runs twice for
+//! that), and runs those that it never got. This is also true of submits that it acknowledged in
+//! the last session: it keeps no refusals, so a refusal may have been lost with the connection, and
+//! only a second submit brings it back.
+//!
+//! *What is left of a broken connection* may be read after the welcome of the next one. An outcome
+//! is one, whenever it comes, but only those of the present session count towards the
+//! acknowledgement.
+//!
+//! *Which tasks are marked as sent before* (rule R11): those that another record of this client may
+//! have run. Records are told apart by the controller's boot and its number for the client.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::fmt;
+
+use taskyard_core::{ClientId, Epoch, Outcome, Submit, Target, TaskId, WorkerId};
+
+use crate::codes::{Rejection, Topic, is_of_session, read_outcome};
+use crate::peer::{FromInline, Incoming, SendError, Wire};
+use crate::remote::{PayloadMax, Standing, read_known, read_payload};
+use crate::wire::{Flags, Head, Header, Kind, Message, NAME_MAX, WireError};
+
+/// Outcomes that may stay unacknowledged; submits carry the number, so this matters only while
+/// there are none.
+const UNTOLD_MAX: u32 = 64;
+
+/// Numbers rise within a session and are never repeated in it. Long before they could run out, a
+/// new session begins.
+const NUMBER_MAX: u32 = 1 << 31;
+
+/// What a message from the controller means to the client's program.
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClientEvent<P> {
+    /// A session has begun. Nothing need be done: what has to be sent again was sent.
+    Welcome {
+        /// The controller's record of this client.
+        client: ClientId,
+        /// How many tasks and unacknowledged outcomes it may have at once.
+        quota: u32,
+        /// Whether the record was there already.
+        resumed: bool,
+    },
+    /// What became of a task, or of one part of a multicast.
+    Outcome {
+        /// Which task.
+        task: TaskId,
+        /// What became of it.
+        outcome: Outcome,
+        /// The worker that ran it last, if any did.
+        worker: Option<(WorkerId, Epoch)>,
+        /// How many executions were started.
+        attempts: u8,
+        /// One of several: a [`Summary`](Outcome::Summary) closes the multicast.
+        part: bool,
+        /// The result, or what the worker says about its failure.
+        payload: Option<P>,
+    },
+    /// The controller refuses the session, or could not understand a message.
+    Rejected(Rejection),
+}
+
+/// Why a submit was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubmitError {
+    /// A task with this number has no outcome yet: the caller's mistake.
+    #[error("a task with this number has no outcome yet")]
+    Duplicate,
+    /// The client has said goodbye.
+    #[error("the client has said goodbye")]
+    Left,
+    /// The target is a name, and the name is missing, empty or longer than 255 bytes.
+    #[error("a worker's name has 1 to 255 bytes")]
+    Name,
+}
+
+/// Outcomes that were here before. Within one session there should be none; after a break in the
+/// connection the controller sends again what it was not told to have arrived.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Repeats {
+    /// How many came.
+    pub count: u64,
+    /// The task of the last of them.
+    pub last: Option<TaskId>,
+}
+
+/// The record that a session belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Record {
+    boot: u64,
+    client: ClientId,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Session {
+    record: Record,
+    quota: u32,
+    payload_max: PayloadMax,
+}
+
+/// A task without an outcome.
+#[derive(Debug)]
+struct Kept<P> {
+    /// The n-th submit of this client: the order of sending again.
+    order: u64,
+    submit: Submit,
+    name: Option<Box<str>>,
+    payload: P,
+    /// The record that it was sent to last.
+    sent_to: Option<Record>,
+    cancelled: bool,
+    /// The workers whose parts of a multicast are here already, by their epochs.
+    parts: BTreeSet<Epoch>,
+}
+
+/// Something to send, once there is a session and the wire takes it.
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    Submit(TaskId),
+    Cancel(TaskId),
+}
+
+/// A client's session, without its socket.
+///
+/// ```
+/// use arrayvec::ArrayVec;
+/// use taskyard_core::{Submit, Target, TaskId};
+/// use taskyard_protocol::wire::{Head, Header, Kind, Message};
+/// use taskyard_protocol::{Incoming, SendError, Wire, remote::ClientState};
+///
+/// type Bytes = ArrayVec<u8, 16>;
+/// struct Sent(Vec<Kind>);
+/// impl Wire<Bytes> for Sent {
+///     fn send(&mut self, head: &mut Head, _: Option<Bytes>) -> Result<(), SendError> {
+///         self.0.push(Message::decode(head.as_slice()).unwrap().header.kind);
+///         Ok(())
+///     }
+/// }
+///
+/// let mut wire = Sent(Vec::new());
+/// let mut client = ClientState::<Bytes>::new(0x5eed);
+/// client.submit(Submit::new(TaskId(1), Target::Any), None, Bytes::new(), &mut wire).unwrap();
+/// assert!(wire.0.is_empty(), "a task waits for the session");
+///
+/// let question = Header::new(Kind::WhoAreYou).encode();
+/// client.handle_message(&question, Incoming::Alone, &mut wire).unwrap();
+/// let mut answer = Header::new(Kind::Welcome);
+/// answer.ack = 1; // the session that is welcome
+/// let answer = Head::new(&answer).boot(77);
+/// client.handle_message(answer.as_slice(), Incoming::Alone, &mut wire).unwrap();
+/// assert_eq!(wire.0, [Kind::ClientHello, Kind::Submit]);
+/// ```
+pub struct ClientState<P> {
+    key: u128,
+    session_number: u32,
+    standing: Standing<Session>,
+    kept: HashMap<TaskId, Kept<P>>,
+    submitted: u64,
+    due: VecDeque<Due>,
+    /// The number of the last sequenced message sent in this session.
+    sent: u32,
+    /// The highest outcome received in this session, and the highest that the controller was told
+    /// of.
+    received: u32,
+    told: u32,
+    repeats: Repeats,
+}
+
+impl<P: FromInline> ClientState<P> {
+    /// A client that has not met its controller.
+    ///
+    /// `key` is a random number that the process drew at its start: whoever knows it can take over
+    /// the client's tasks.
+    #[must_use]
+    pub fn new(key: u128) -> Self {
+        Self {
+            key,
+            session_number: 0,
+            standing: Standing::Stranger,
+            kept: HashMap::new(),
+            submitted: 0,
+            due: VecDeque::new(),
+            sent: 0,
+            received: 0,
+            told: 0,
+            repeats: Repeats::default(),
+        }
+    }
+
+    /// How many tasks have no outcome.
+    #[must_use]
+    pub fn outstanding(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Outcomes that came although they were here already; they are not passed on.
+    #[must_use]
+    pub const fn repeats(&self) -> Repeats {
+        self.repeats
+    }
+
+    /// The controller's record of this client, while there is a session.
+    #[must_use]
+    pub const fn client(&self) -> Option<ClientId> {
+        match self.standing {
+            Standing::Up(session) => Some(session.record.client),
+            _ => None,
+        }
+    }
+
+    /// How many tasks and unacknowledged outcomes the client may have at once, while there is a
+    /// session.
+    #[must_use]
+    pub const fn quota(&self) -> Option<u32> {
+        match self.standing {
+            Standing::Up(session) => Some(session.quota),
+            _ => None,
+        }
+    }
+
+    /// Takes a task: sends it now, or as soon as there is a session and the wire takes it. A `name`
+    /// makes it a submit to the worker with that name, whatever `submit` has for a target.
+    ///
+    /// # Errors
+    /// See [`SubmitError`]; the payload is dropped.
+    pub fn submit(
+        &mut self,
+        submit: Submit,
+        name: Option<&str>,
+        payload: P,
+        wire: &mut impl Wire<P>,
+    ) -> Result<(), SubmitError> {
+        if self.standing == Standing::Left {
+            return Err(SubmitError::Left);
+        }
+        let is_named = name.is_some() || matches!(submit.target, Target::Named(_));
+        if is_named && name.is_none_or(|name| name.is_empty() || name.len() > NAME_MAX) {
+            return Err(SubmitError::Name);
+        }
+        if self.kept.contains_key(&submit.task) {
+            return Err(SubmitError::Duplicate);
+        }
+        self.submitted += 1;
+        let kept = Kept {
+            order: self.submitted,
+            submit,
+            name: name.map(Into::into),
+            payload,
+            sent_to: None,
+            cancelled: false,
+            parts: BTreeSet::new(),
+        };
+        self.kept.insert(submit.task, kept);
+        self.due.push_back(Due::Submit(submit.task));
+        self.pump(wire);
+        Ok(())
+    }
+
+    /// Asks for a task to be cancelled; its outcome says whether it was. False if it has one
+    /// already.
+    pub fn cancel(&mut self, task: TaskId, wire: &mut impl Wire<P>) -> bool {
+        let Some(kept) = self.kept.get_mut(&task) else {
+            return false;
+        };
+        if !kept.cancelled {
+            kept.cancelled = true;
+            self.due.push_back(Due::Cancel(task));
+            self.pump(wire);
+        }
+        true
+    }
+
+    /// Begins a session unasked: for a transport whose new connections the controller does not hear
+    /// of.
+    pub fn hello(&mut self, wire: &mut impl Wire<P>) {
+        if self.standing != Standing::Left {
+            self.renew();
+            self.pump(wire);
+        }
+    }
+
+    /// Sends what has to be sent, until the wire takes no more. False: something is left, call
+    /// again when the wire may take it. What waits for a session does not count.
+    pub fn pump(&mut self, wire: &mut impl Wire<P>) -> bool {
+        if matches!(self.standing, Standing::Up(_)) && self.sent.max(self.received) >= NUMBER_MAX {
+            self.renew();
+        }
+        if self.standing == Standing::Due {
+            if self.send_hello(wire).is_err() {
+                return false;
+            }
+            self.standing = Standing::Awaiting;
+        }
+        let Standing::Up(session) = self.standing else {
+            return true;
+        };
+        while let Some(due) = self.due.front().copied() {
+            let sent = match due {
+                Due::Submit(task) => self.send_submit(task, &session, wire),
+                Due::Cancel(task) => self.send_cancel(task, wire),
+            };
+            if sent.is_err() {
+                return false;
+            }
+            self.due.pop_front();
+        }
+        true
+    }
+
+    /// Tells the controller of all outcomes received, if it does not know: worth it before a pause,
+    /// since it keeps them until then.
+    pub fn acknowledge(&mut self, wire: &mut impl Wire<P>) {
+        if matches!(self.standing, Standing::Up(_)) && self.told != self.received {
+            let mut header = Header::new(Kind::Ack);
+            header.ack = self.received;
+            if wire.send(&mut Head::new(&header), None).is_ok() {
+                self.told = self.received;
+            }
+        }
+    }
+
+    /// Leaves for good: the controller drops all that it has of this client.
+    pub fn goodbye(&mut self, wire: &mut impl Wire<P>) {
+        if matches!(self.standing, Standing::Up(_) | Standing::Awaiting) {
+            // If it cannot be sent, the controller forgets us after a while by itself.
+            let _ = wire.send(&mut Head::new(&Header::new(Kind::Goodbye)), None);
+        }
+        self.standing = Standing::Left;
+        self.kept.clear();
+        self.due.clear();
+    }
+
+    /// Takes one message of the controller.
+    ///
+    /// # Errors
+    /// It could not be understood: the controller is at fault, or not one. Nothing has changed.
+    pub fn handle_message(
+        &mut self,
+        first_frame: &[u8],
+        incoming: Incoming<P>,
+        wire: &mut impl Wire<P>,
+    ) -> Result<Option<ClientEvent<P>>, WireError> {
+        let Some(message) = read_known(first_frame)? else {
+            return Ok(None);
+        };
+        let header = &message.header;
+        match header.kind {
+            Kind::Outcome => return self.handle_outcome(&message, incoming, wire),
+            Kind::Welcome => return Ok(self.handle_welcome(&message, wire)),
+            Kind::WhoAreYou => self.hello(wire),
+            Kind::Rejected => return Ok(Some(self.handle_rejected(header))),
+            Kind::Ping => {
+                let mut pong = Header::new(Kind::Pong);
+                pong.id = header.id;
+                // A pong that cannot be sent is as good as none.
+                let _ = wire.send(&mut Head::new(&pong), None);
+            }
+            // Submits are kept until their outcome, so the controller's acknowledgement changes
+            // nothing; the other kinds are reserved, or not for clients.
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    fn renew(&mut self) {
+        self.session_number = self.session_number.wrapping_add(1);
+        self.standing = Standing::Due;
+    }
+
+    fn handle_welcome(
+        &mut self,
+        message: &Message<'_>,
+        wire: &mut impl Wire<P>,
+    ) -> Option<ClientEvent<P>> {
+        let header = &message.header;
+        if self.standing != Standing::Awaiting || header.ack != self.session_number {
+            // It answers an earlier hello of ours.
+            return None;
+        }
+        let client = ClientId::from_bits(header.id);
+        let quota = header.epoch;
+        let record = Record {
+            boot: message.boot.unwrap_or_default(),
+            client,
+        };
+        self.standing = Standing::Up(Session {
+            record,
+            quota,
+            payload_max: PayloadMax::told_by(header),
+        });
+        (self.sent, self.received, self.told) = (0, 0, 0);
+        self.send_again();
+        self.pump(wire);
+        let resumed = header.flags.has(Flags::RESUMED);
+        Some(ClientEvent::Welcome {
+            client,
+            quota,
+            resumed,
+        })
+    }
+
+    /// Makes all tasks due, in the order in which they were submitted.
+    fn send_again(&mut self) {
+        let mut tasks: Vec<_> = self
+            .kept
+            .values()
+            .map(|kept| (kept.order, kept.submit.task, kept.cancelled))
+            .collect();
+        tasks.sort_unstable();
+        self.due.clear();
+        for (_, task, cancelled) in tasks {
+            self.due.push_back(Due::Submit(task));
+            if cancelled {
+                self.due.push_back(Due::Cancel(task));
+            }
+        }
+    }
+
+    fn handle_outcome(
+        &mut self,
+        message: &Message<'_>,
+        incoming: Incoming<P>,
+        wire: &mut impl Wire<P>,
+    ) -> Result<Option<ClientEvent<P>>, WireError> {
+        let header = &message.header;
+        let payload = read_payload(message, incoming)?;
+        let (outcome, worker) = read_outcome(header).ok_or(WireError::Code(header.code))?;
+        let task = TaskId(header.id);
+        let part = header.flags.has(Flags::PART);
+        let is_present = is_of_session(header, self.session_number);
+        if header.seq == 0 && !is_present {
+            // A refusal of an earlier session: the task was or will be sent again in this one, and
+            // is answered in it.
+            return Ok(None);
+        }
+        let is_news = self.settle(task, part.then_some(worker).flatten(), part);
+        if !is_news {
+            self.repeats = Repeats {
+                count: self.repeats.count + 1,
+                last: Some(task),
+            };
+        }
+        if is_present && matches!(self.standing, Standing::Up(_)) {
+            self.received = self.received.max(header.seq);
+            if self.received - self.told >= UNTOLD_MAX {
+                self.acknowledge(wire);
+            }
+        }
+        let attempts = header.attempt;
+        Ok(is_news.then_some(ClientEvent::Outcome {
+            task,
+            outcome,
+            worker,
+            attempts,
+            part,
+            payload,
+        }))
+    }
+
+    /// Takes note of an outcome. False if it was here before.
+    fn settle(&mut self, task: TaskId, worker: Option<(WorkerId, Epoch)>, part: bool) -> bool {
+        if !part {
+            return self.kept.remove(&task).is_some();
+        }
+        let Some(kept) = self.kept.get_mut(&task) else {
+            return false;
+        };
+        worker.is_some_and(|(_, epoch)| kept.parts.insert(epoch))
+    }
+
+    fn handle_rejected(&mut self, header: &Header) -> ClientEvent<P> {
+        let answers_hello = header.id == u64::from(self.session_number);
+        if self.standing == Standing::Awaiting && answers_hello {
+            self.standing = Standing::Stranger;
+        }
+        ClientEvent::Rejected(Rejection::from_code(header.code))
+    }
+
+    fn send_hello(&self, wire: &mut impl Wire<P>) -> Result<(), SendError> {
+        let mut header = Header::new(Kind::ClientHello);
+        header.seq = self.session_number;
+        wire.send(&mut Head::new(&header).body(&self.key.to_le_bytes()), None)
+    }
+
+    fn send_submit(
+        &mut self,
+        task: TaskId,
+        session: &Session,
+        wire: &mut impl Wire<P>,
+    ) -> Result<(), SendError> {
+        // Its outcome may be here by now.
+        let Some(kept) = self.kept.get_mut(&task) else {
+            return Ok(());
+        };
+        let record = session.record;
+        let was_elsewhere = kept.sent_to.is_some_and(|earlier| earlier != record);
+        kept.submit.resent |= was_elsewhere;
+        let mut head = submit_head(
+            &kept.submit,
+            kept.name.as_deref(),
+            self.sent + 1,
+            self.received,
+        );
+        let too_large = session.payload_max.is_exceeded_by(&kept.payload);
+        if too_large {
+            // Sent, it would break the connection, and again in each session. Announced and
+            // missing, it is refused.
+            head.set_frames(1);
+        }
+        let payload = (!too_large).then(|| kept.payload.share());
+        wire.send(&mut head, payload)?;
+        kept.sent_to = Some(record);
+        self.sent += 1;
+        self.told = self.received;
+        Ok(())
+    }
+
+    fn send_cancel(&mut self, task: TaskId, wire: &mut impl Wire<P>) -> Result<(), SendError> {
+        let mut header = Header::new(Kind::Cancel);
+        header.seq = self.sent + 1;
+        header.ack = self.received;
+        header.id = task.0;
+        wire.send(&mut Head::new(&header), None)?;
+        self.sent += 1;
+        self.told = self.received;
+        Ok(())
+    }
+}
+
+fn submit_head(submit: &Submit, name: Option<&str>, seq: u32, ack: u32) -> Head {
+    let mut header = Header::new(Kind::Submit);
+    header.seq = seq;
+    header.ack = ack;
+    header.id = submit.task.0;
+    header.attempt = submit.attempts_max;
+    if submit.resent {
+        header.flags = header.flags.with(Flags::RESENT);
+    }
+    let topic = match (name, submit.target) {
+        // Version 1 has no word for a label: without a name, this is refused as malformed.
+        (Some(_), _) | (None, Target::Named(_) | Target::Label(_)) => Topic::Named,
+        (None, Target::Any) => Topic::Any,
+        (None, Target::All) => Topic::All,
+        (None, Target::Worker(worker)) => {
+            header.worker = worker.0;
+            Topic::Worker
+        }
+    };
+    header.code = topic.to_code();
+    let mut head = Head::new(&header);
+    if let Some(name) = name {
+        head = head.name(name);
+    }
+    match (submit.start_within_ms, submit.finish_within_ms) {
+        (0, 0) => head,
+        (start_within_ms, finish_within_ms) => head.deadlines(start_within_ms, finish_within_ms),
+    }
+}
+
+impl<P> fmt::Debug for ClientState<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientState")
+            .field("session", &self.session_number)
+            .field("standing", &self.standing)
+            .field("outstanding", &self.kept.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrayvec::ArrayVec;
+
+    use super::*;
+
+    type Bytes = ArrayVec<u8, 4>;
+
+    #[derive(Default)]
+    struct Sent(Vec<Header>);
+
+    impl Wire<Bytes> for Sent {
+        fn send(&mut self, head: &mut Head, _: Option<Bytes>) -> Result<(), SendError> {
+            self.0
+                .push(Message::decode(head.as_slice()).unwrap().header);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_session_is_renewed_before_its_numbers_run_out() {
+        let mut wire = Sent::default();
+        let mut client = ClientState::<Bytes>::new(1);
+        client.hello(&mut wire);
+        let mut welcome = Header::new(Kind::Welcome);
+        for session in [1, 2] {
+            welcome.ack = session;
+            client
+                .handle_message(&welcome.encode(), Incoming::Alone, &mut wire)
+                .unwrap();
+            client.sent = NUMBER_MAX - 1;
+            for task in [1, 2].map(|task| TaskId(u64::from(session) * 10 + task)) {
+                let submit = Submit::new(task, Target::Any);
+                client
+                    .submit(submit, None, Bytes::new(), &mut wire)
+                    .unwrap();
+            }
+        }
+        let sent = wire
+            .0
+            .iter()
+            .map(|header| (header.kind, header.seq))
+            .collect::<Vec<_>>();
+        let (hello, submit) = (Kind::ClientHello, Kind::Submit);
+        let first = [(hello, 1), (submit, NUMBER_MAX), (hello, 2)];
+        let second = [(submit, 1), (submit, 2), (submit, NUMBER_MAX), (hello, 3)];
+        assert_eq!(sent, [&first[..], &second[..]].concat());
+    }
+}

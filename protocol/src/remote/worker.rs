@@ -1,0 +1,610 @@
+//! A worker's side of its registration.
+//!
+//! It keeps every result until the controller has acknowledged it, and knows what still runs. When
+//! the controller asks who it is, on a new connection or because it forgot us, a new registration
+//! begins: the kept results are handed in, and the *Register* that follows carries the next number
+//! and how many attempts still run (rule R5).
+//!
+//! ```text
+//!             report            sent                     acknowledged
+//!  running ───────────▶ unsent ──────▶ numbered (seq n) ──────────────▶ gone
+//!                          ▲  │ register     │ register                  ▲
+//!                          │  └──────┬───────┘                           │
+//!                          │         ▼            Registered: the first k│
+//!                          │    handed in ───────────────────────────────┘
+//! ```
+//! An attempt that ends between the *Register* and its answer was counted as running in it. So its
+//! result is not handed in but waits, and is sent as an ordinary result afterwards: that also frees
+//! the slot.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use taskyard_core::{Attempt, Epoch, TaskHandle, Verdict, WorkerId};
+
+use crate::codes::{Rejection, verdict_to_code};
+use crate::peer::{FromInline, Incoming, SendError, Wire};
+use crate::remote::{PayloadMax, Standing, read_known, read_payload};
+use crate::wire::{Flags, Head, Header, Kind, Message, NAME_MAX, WireError};
+
+/// Numbers rise within a registration and are never repeated in it. Long before they could run out,
+/// a new registration begins.
+const NUMBER_MAX: u32 = 1 << 31;
+
+/// Who a worker is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerProfile {
+    /// Its stable name, 1 to 255 bytes: no other worker of the controller has it.
+    pub name: String,
+    /// A random number that the process drew for this worker at its start.
+    pub instance: u64,
+    /// How many tasks it runs at once.
+    pub slots: u16,
+}
+
+/// One attempt that this worker was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Assignment {
+    /// The task.
+    pub handle: TaskHandle,
+    /// Which execution of it.
+    pub attempt: Attempt,
+    /// The worker's place in the table when it was given.
+    pub worker: WorkerId,
+    /// The worker's incarnation when it was given.
+    pub epoch: Epoch,
+    /// The controller's boot when it was given.
+    pub boot: u64,
+}
+
+/// What a message from the controller means to the worker's program.
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WorkerEvent<P> {
+    /// Admitted.
+    Registered {
+        /// Its place in the table.
+        worker: WorkerId,
+        /// Its incarnation.
+        epoch: Epoch,
+    },
+    /// Run this, then [`report`](WorkerState::report).
+    Task(Assignment, P),
+    /// Stop this if it still runs, then report it as aborted, or as what it has become.
+    Abort(Assignment),
+    /// Finish what runs, then [`leave`](WorkerState::leave).
+    Drain,
+    /// This registration is over: the controller takes us for lost.
+    /// [`register`](WorkerState::register) again, or give up.
+    Evicted,
+    /// Connect to this endpoint instead; registration goes on there.
+    Redirect(String),
+    /// The controller refuses the registration, or could not understand a message.
+    Rejected(Rejection),
+}
+
+/// A registration that holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Registration {
+    worker: WorkerId,
+    epoch: Epoch,
+    boot: u64,
+    payload_max: PayloadMax,
+}
+
+impl Registration {
+    fn granted(&self, assignment: &Assignment) -> bool {
+        let Assignment {
+            worker,
+            epoch,
+            boot,
+            ..
+        } = *assignment;
+        (self.worker, self.epoch, self.boot) == (worker, epoch, boot)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Delivery {
+    /// Not sent in this registration.
+    Unsent,
+    /// Sent before this registration, to be acknowledged by its answer.
+    HandedIn,
+    /// Sent in this registration under this number.
+    Numbered(u32),
+}
+
+/// A result that the controller has not acknowledged.
+#[derive(Debug)]
+struct Kept<P> {
+    assignment: Assignment,
+    verdict: Verdict,
+    payload: Option<P>,
+    delivery: Delivery,
+}
+
+/// A worker's registration, without its socket.
+///
+/// ```
+/// use arrayvec::ArrayVec;
+/// use taskyard_protocol::wire::{Head, Header, Kind, Message};
+/// use taskyard_protocol::remote::{WorkerProfile, WorkerState};
+/// use taskyard_protocol::{Incoming, SendError, Wire};
+///
+/// type Bytes = ArrayVec<u8, 16>;
+/// struct Sent(Vec<Kind>);
+/// impl Wire<Bytes> for Sent {
+///     fn send(&mut self, head: &mut Head, _: Option<Bytes>) -> Result<(), SendError> {
+///         self.0.push(Message::decode(head.as_slice()).unwrap().header.kind);
+///         Ok(())
+///     }
+/// }
+///
+/// let mut wire = Sent(Vec::new());
+/// let profile = WorkerProfile { name: "w1".into(), instance: 0x5eed, slots: 1 };
+/// let mut worker = WorkerState::<Bytes>::new(profile);
+/// let question = Header::new(Kind::WhoAreYou).encode();
+/// worker.handle_message(&question, Incoming::Alone, &mut wire).unwrap();
+/// assert_eq!(wire.0, [Kind::Register]);
+/// ```
+pub struct WorkerState<P> {
+    profile: WorkerProfile,
+    standing: Standing<Registration>,
+    /// The number of the last registration, rising for as long as the process lives (rule R7).
+    number: u32,
+    /// It was redirected, or admitted: from now on it stays where it is.
+    settled: bool,
+    /// At most as many as it has slots, if the controller keeps its word.
+    running: Vec<Assignment>,
+    kept: VecDeque<Kept<P>>,
+    /// The number of the last result sent in this registration.
+    sent: u32,
+}
+
+impl<P: FromInline> WorkerState<P> {
+    /// A worker that has not met its controller.
+    ///
+    /// # Panics
+    /// The name is empty or longer than 255 bytes: check it where it enters the program.
+    #[must_use]
+    pub fn new(profile: WorkerProfile) -> Self {
+        assert!(
+            !profile.name.is_empty(),
+            "a worker's name has at least one byte"
+        );
+        assert!(
+            profile.name.len() <= NAME_MAX,
+            "a worker's name has at most {NAME_MAX} bytes"
+        );
+        Self {
+            profile,
+            standing: Standing::Stranger,
+            number: 0,
+            settled: false,
+            running: Vec::new(),
+            kept: VecDeque::new(),
+            sent: 0,
+        }
+    }
+
+    /// Who it is.
+    #[must_use]
+    pub const fn profile(&self) -> &WorkerProfile {
+        &self.profile
+    }
+
+    /// Its place and incarnation, while it is registered.
+    #[must_use]
+    pub const fn registered(&self) -> Option<(WorkerId, Epoch)> {
+        match self.standing {
+            Standing::Up(registration) => Some((registration.worker, registration.epoch)),
+            _ => None,
+        }
+    }
+
+    /// What it was given and has not reported.
+    #[must_use]
+    pub fn running(&self) -> &[Assignment] {
+        &self.running
+    }
+
+    /// How many results the controller has not acknowledged.
+    #[must_use]
+    pub fn unacknowledged(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Reports how an attempt ended: now, or as soon as there is a registration and the wire takes
+    /// it. False if it is not running: it was never given, or is reported already.
+    ///
+    /// A payload that is larger than the controller takes would break the connection, again and
+    /// again: such an attempt is reported as failed, without one.
+    pub fn report(
+        &mut self,
+        assignment: &Assignment,
+        verdict: Verdict,
+        payload: Option<P>,
+        wire: &mut impl Wire<P>,
+    ) -> bool {
+        let Some(place) = self
+            .running
+            .iter()
+            .position(|running| running == assignment)
+        else {
+            return false;
+        };
+        let assignment = self.running.swap_remove(place);
+        let too_large = payload.as_ref().is_some_and(|payload| {
+            matches!(self.standing, Standing::Up(registration)
+                if registration.payload_max.is_exceeded_by(payload))
+        });
+        let (verdict, payload) = if too_large {
+            (Verdict::Failed, None)
+        } else {
+            (verdict, payload)
+        };
+        self.kept.push_back(Kept {
+            assignment,
+            verdict,
+            payload,
+            delivery: Delivery::Unsent,
+        });
+        self.pump(wire);
+        true
+    }
+
+    /// Registers anew, unasked: after an eviction, or for a transport whose new connections the
+    /// controller does not hear of.
+    pub fn register(&mut self, wire: &mut impl Wire<P>) {
+        if self.standing != Standing::Left {
+            self.standing = Standing::Due;
+            self.pump(wire);
+        }
+    }
+
+    /// Sends what has to be sent, until the wire takes no more. False: something is left, call
+    /// again when the wire may take it. What waits for a registration does not count.
+    pub fn pump(&mut self, wire: &mut impl Wire<P>) -> bool {
+        if matches!(self.standing, Standing::Up(_)) && self.sent >= NUMBER_MAX {
+            self.standing = Standing::Due;
+        }
+        match self.standing {
+            Standing::Due => self.introduce(wire).is_ok(),
+            Standing::Up(registration) => self.send_results(&registration, wire).is_ok(),
+            Standing::Stranger | Standing::Awaiting | Standing::Left => true,
+        }
+    }
+
+    /// Goes back to where it may be sent on from again: for a worker that was redirected to an
+    /// endpoint where nobody answers. Connect to the first endpoint with it.
+    pub fn unsettle(&mut self) {
+        self.settled = false;
+        if self.standing != Standing::Left {
+            self.standing = Standing::Stranger;
+        }
+    }
+
+    /// Leaves for good. Results that are not acknowledged are lost with it, so wait for
+    /// [`unacknowledged`](Self::unacknowledged) to be 0 as long as patience lasts.
+    pub fn leave(&mut self, wire: &mut impl Wire<P>) {
+        if matches!(self.standing, Standing::Up(_) | Standing::Awaiting) {
+            // If it cannot be sent, the connection's end says the same.
+            let _ = wire.send(&mut Head::new(&Header::new(Kind::Leave)), None);
+        }
+        self.standing = Standing::Left;
+    }
+
+    /// Takes one message of the controller.
+    ///
+    /// # Errors
+    /// It could not be understood: the controller is at fault, or not one. Nothing has changed.
+    pub fn handle_message(
+        &mut self,
+        first_frame: &[u8],
+        incoming: Incoming<P>,
+        wire: &mut impl Wire<P>,
+    ) -> Result<Option<WorkerEvent<P>>, WireError> {
+        let Some(message) = read_known(first_frame)? else {
+            return Ok(None);
+        };
+        let header = &message.header;
+        Ok(match header.kind {
+            Kind::Task => return self.handle_task(&message, incoming),
+            Kind::Ack => {
+                self.acknowledged(header);
+                None
+            }
+            Kind::Registered => self.handle_registered(&message, wire),
+            Kind::Redirect => return self.handle_redirect(&message),
+            Kind::WhoAreYou => {
+                self.register(wire);
+                None
+            }
+            Kind::Abort => self.assignment(header).map(WorkerEvent::Abort),
+            Kind::Drain => Some(WorkerEvent::Drain),
+            Kind::Evict => self.handle_evict(header),
+            Kind::Rejected => Some(self.handle_rejected(header)),
+            Kind::Ping => {
+                let mut pong = Header::new(Kind::Pong);
+                pong.id = header.id;
+                // A pong that cannot be sent is as good as none.
+                let _ = wire.send(&mut Head::new(&pong), None);
+                None
+            }
+            // Reserved, or not for workers.
+            _ => None,
+        })
+    }
+
+    /// A task of another registration than the present one is not run: it was not listed as running
+    /// when we registered, so the controller has settled it by now.
+    fn handle_task(
+        &mut self,
+        message: &Message<'_>,
+        incoming: Incoming<P>,
+    ) -> Result<Option<WorkerEvent<P>>, WireError> {
+        let payload = match read_payload(message, incoming)? {
+            Some(payload) => payload,
+            None => P::from_inline(&[]).ok_or(WireError::Body)?,
+        };
+        self.acknowledged(&message.header);
+        let Some(assignment) = self.assignment(&message.header) else {
+            return Ok(None);
+        };
+        if self.running.contains(&assignment) {
+            return Ok(None);
+        }
+        self.running.push(assignment);
+        Ok(Some(WorkerEvent::Task(assignment, payload)))
+    }
+
+    fn handle_registered(
+        &mut self,
+        message: &Message<'_>,
+        wire: &mut impl Wire<P>,
+    ) -> Option<WorkerEvent<P>> {
+        let header = &message.header;
+        if !self.is_answer(header) {
+            return None;
+        }
+        let (worker, epoch) = (WorkerId(header.worker), Epoch(header.epoch));
+        let boot = message.boot.unwrap_or_default();
+        self.standing = Standing::Up(Registration {
+            worker,
+            epoch,
+            boot,
+            payload_max: PayloadMax::told_by(header),
+        });
+        self.settled = true;
+        self.sent = 0;
+        self.hand_ins_taken(header.ack);
+        self.pump(wire);
+        Some(WorkerEvent::Registered { worker, epoch })
+    }
+
+    fn handle_redirect(
+        &mut self,
+        message: &Message<'_>,
+    ) -> Result<Option<WorkerEvent<P>>, WireError> {
+        let endpoint = str::from_utf8(message.body).map_err(|_| WireError::Name)?;
+        if !self.is_answer(&message.header) {
+            return Ok(None);
+        }
+        self.standing = Standing::Stranger;
+        self.settled = true;
+        self.hand_ins_taken(message.header.ack);
+        Ok(Some(WorkerEvent::Redirect(endpoint.to_owned())))
+    }
+
+    fn handle_evict(&mut self, header: &Header) -> Option<WorkerEvent<P>> {
+        let evicted = (WorkerId(header.worker), Epoch(header.epoch));
+        (self.registered() == Some(evicted)).then(|| {
+            self.standing = Standing::Stranger;
+            WorkerEvent::Evicted
+        })
+    }
+
+    fn handle_rejected(&mut self, header: &Header) -> WorkerEvent<P> {
+        if self.is_answer(header) {
+            self.standing = Standing::Stranger;
+        }
+        WorkerEvent::Rejected(Rejection::from_code(header.code))
+    }
+
+    /// Whether a message answers our last registration, and not one before it.
+    fn is_answer(&self, header: &Header) -> bool {
+        self.standing == Standing::Awaiting && header.id == u64::from(self.number)
+    }
+
+    /// The attempt that a task or an abort names, if our present registration was given it.
+    fn assignment(&self, header: &Header) -> Option<Assignment> {
+        let Standing::Up(registration) = self.standing else {
+            return None;
+        };
+        let assignment = Assignment {
+            handle: TaskHandle::from_bits(header.id),
+            attempt: Attempt(header.attempt),
+            worker: WorkerId(header.worker),
+            epoch: Epoch(header.epoch),
+            boot: registration.boot,
+        };
+        registration.granted(&assignment).then_some(assignment)
+    }
+
+    /// Drops the results up to the number that the controller has seen. Nothing of an earlier
+    /// registration comes after the answer to the present one, so the numbers cannot be mistaken.
+    fn acknowledged(&mut self, header: &Header) {
+        if self.registered() != Some((WorkerId(header.worker), Epoch(header.epoch))) {
+            return;
+        }
+        while let Some(Kept {
+            delivery: Delivery::Numbered(seq),
+            ..
+        }) = self.kept.front()
+            && *seq <= header.ack
+        {
+            self.kept.pop_front();
+        }
+    }
+
+    /// Drops the first `count` hand-ins of the registration that was just answered. That is all of
+    /// them, unless the controller errs; the others are sent once more, as results.
+    fn hand_ins_taken(&mut self, count: u32) {
+        let handed_in = |kept: &&mut Kept<P>| kept.delivery == Delivery::HandedIn;
+        let hand_ins = self.kept.iter_mut().filter(handed_in);
+        let sent = hand_ins
+            .map(|kept| kept.delivery = Delivery::Unsent)
+            .count();
+        self.kept.drain(..sent.min(count as usize));
+    }
+
+    /// Hands in what is kept, then registers. If the wire stops taking in between, all is sent once
+    /// more: a result that is handed in twice counts once (rule R6).
+    fn introduce(&mut self, wire: &mut impl Wire<P>) -> Result<(), SendError> {
+        for kept in &mut self.kept {
+            kept.delivery = Delivery::HandedIn;
+            // The low half of the instance tells the controller whose attempts these were.
+            let seq = self.profile.instance as u32;
+            let header = result_header(Kind::HandIn, kept, seq);
+            let mut head = Head::new(&header).boot(kept.assignment.boot);
+            wire.send(&mut head, kept.payload.as_ref().map(P::share))?;
+        }
+        let mut header = Header::new(Kind::Register);
+        header.seq = self.number.wrapping_add(1);
+        header.id = self.profile.instance;
+        header.extra = self.profile.slots;
+        // At most as many as there are slots, and those are 16 bits.
+        header.epoch = self.running.len() as u32;
+        if self.settled {
+            header.flags = header.flags.with(Flags::NO_REDIRECT);
+        }
+        wire.send(&mut Head::new(&header).name(&self.profile.name), None)?;
+        self.number = header.seq;
+        self.standing = Standing::Awaiting;
+        Ok(())
+    }
+
+    fn send_results(
+        &mut self,
+        registration: &Registration,
+        wire: &mut impl Wire<P>,
+    ) -> Result<(), SendError> {
+        // Sent ones stand in front; from the back, the unsent ones are found without passing them.
+        let unsent = self
+            .kept
+            .iter()
+            .rev()
+            .take_while(|kept| kept.delivery == Delivery::Unsent);
+        let first = self.kept.len() - unsent.count();
+        for kept in self.kept.range_mut(first..) {
+            let header = result_header(Kind::Result, kept, self.sent + 1);
+            let mut head = Head::new(&header);
+            if !registration.granted(&kept.assignment) {
+                head = head.boot(kept.assignment.boot);
+            }
+            wire.send(&mut head, kept.payload.as_ref().map(P::share))?;
+            self.sent += 1;
+            kept.delivery = Delivery::Numbered(self.sent);
+        }
+        Ok(())
+    }
+}
+
+fn result_header<P>(kind: Kind, kept: &Kept<P>, seq: u32) -> Header {
+    let Kept {
+        assignment,
+        verdict,
+        payload,
+        ..
+    } = kept;
+    let mut header = Header::new(kind);
+    header.flags = Flags::HAS_WORKER;
+    if payload.is_none() {
+        header.flags = header.flags.with(Flags::NO_PAYLOAD);
+    }
+    header.seq = seq;
+    header.worker = assignment.worker.0;
+    header.epoch = assignment.epoch.0;
+    header.id = assignment.handle.to_bits();
+    header.attempt = assignment.attempt.0;
+    header.code = verdict_to_code(*verdict);
+    header
+}
+
+impl<P> fmt::Debug for WorkerState<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkerState")
+            .field("name", &self.profile.name)
+            .field("number", &self.number)
+            .field("standing", &self.standing)
+            .field("running", &self.running.len())
+            .field("unacknowledged", &self.kept.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrayvec::ArrayVec;
+
+    use super::*;
+
+    type Bytes = ArrayVec<u8, 4>;
+
+    #[derive(Default)]
+    struct Sent(Vec<Header>);
+
+    impl Wire<Bytes> for Sent {
+        fn send(&mut self, head: &mut Head, _: Option<Bytes>) -> Result<(), SendError> {
+            self.0
+                .push(Message::decode(head.as_slice()).unwrap().header);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_registration_is_renewed_before_its_numbers_run_out() {
+        let mut wire = Sent::default();
+        let profile = WorkerProfile {
+            name: "w".into(),
+            instance: 3,
+            slots: 2,
+        };
+        let mut worker = WorkerState::<Bytes>::new(profile);
+        worker.register(&mut wire);
+        let mut registered = Header::new(Kind::Registered);
+        registered.id = 1;
+        worker
+            .handle_message(&registered.encode(), Incoming::Alone, &mut wire)
+            .unwrap();
+        worker.sent = NUMBER_MAX - 1;
+        let tasks = [1, 2].map(|id| Header {
+            id,
+            ..Header::new(Kind::Task)
+        });
+        let assignments = tasks.map(|task| {
+            match worker.handle_message(&task.encode(), Incoming::Alone, &mut wire) {
+                Ok(Some(WorkerEvent::Task(assignment, _))) => assignment,
+                other => panic!("{other:?} is no task"),
+            }
+        });
+        for assignment in &assignments {
+            worker.report(assignment, Verdict::Completed, None, &mut wire);
+        }
+        let sent = wire
+            .0
+            .iter()
+            .map(|header| (header.kind, header.seq))
+            .collect::<Vec<_>>();
+        assert_eq!(
+            sent,
+            [
+                (Kind::Register, 1),
+                (Kind::Result, NUMBER_MAX),
+                (Kind::HandIn, 3),
+                (Kind::HandIn, 3),
+                (Kind::Register, 2),
+            ]
+        );
+    }
+}

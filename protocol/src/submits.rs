@@ -1,0 +1,49 @@
+//! What a client asks for: a submit as the scheduler takes it, or why it cannot be taken.
+
+use taskyard_core::{NameKey, Refusal, Submit, Target, TaskId, WorkerId};
+
+use crate::codes::Topic;
+use crate::sessions::SessionStats;
+use crate::wire::{Flags, Header, Message};
+
+/// The submit that a message stands for.
+pub(crate) fn read_submit(
+    message: &Message<'_>,
+    name_key: impl FnOnce(&str) -> NameKey,
+) -> Result<Submit, Refusal> {
+    let Header {
+        id,
+        worker,
+        attempt,
+        code,
+        flags,
+        ..
+    } = message.header;
+    let target = match Topic::from_code(code).ok_or(Refusal::Malformed)? {
+        Topic::Any => Target::Any,
+        Topic::Worker => Target::Worker(WorkerId(worker)),
+        Topic::Named => Target::Named(name_key(message.name.ok_or(Refusal::Malformed)?)),
+        Topic::All => Target::All,
+    };
+    let (start_within_ms, finish_within_ms) = message.deadlines.unwrap_or_default();
+    let default = Submit::new(TaskId(id), target);
+    Ok(Submit {
+        attempts_max: if attempt == 0 {
+            default.attempts_max
+        } else {
+            attempt
+        },
+        start_within_ms,
+        finish_within_ms,
+        resent: flags.has(Flags::RESENT),
+        ..default
+    })
+}
+
+/// Takes note of a submit that the sessions refuse by themselves.
+pub(crate) fn count_refusal(refusal: Refusal, stats: &mut SessionStats) {
+    match refusal {
+        Refusal::PayloadTooLarge => stats.payload_refused += 1,
+        _ => stats.malformed += 1,
+    }
+}

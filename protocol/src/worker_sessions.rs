@@ -1,0 +1,577 @@
+//! The registrations of workers, on the controller's side.
+//!
+//! ```text
+//!  unknown ──anything──▶ asked ──Register──▶ awaiting ──Registered──▶ up ──Register──▶ awaiting …
+//!                        │   ▲                  │ NotRegistered       │ gone, leave, evicted,
+//!                        └───┘ HandIn           ▼                     ▼ unsendable
+//!                                            unknown               unknown (WorkerDown)
+//! ```
+//! A worker that comes back lists what it finished under earlier registrations (*hand-ins*) and how
+//! many attempts still run (*busy*), so that nothing is lost with a connection (rules R2, R5).
+//!
+//! A worker may report only on attempts that it was given. For its present registration the port
+//! knows them one by one. For earlier ones the sessions remember which process held each place
+//! last; beyond that a report must match in handle, attempt and epoch, which is for the scheduler
+//! to judge.
+
+use taskyard_core::{
+    Attempt, Epoch, Labels, Refusal, Registration, Report, TaskHandle, Token, Verdict, WorkerId,
+};
+use taskyard_dispatcher::{Delivery, Event, Payload, Port};
+
+use crate::codes::{Rejection, verdict_from_code};
+use crate::peer::{Outbox, PeerKey, Side};
+use crate::peers::{NumberMap, Peers};
+use crate::sessions::{SessionOptions, SessionStats, Turn, send_rejected};
+use crate::wire::{Flags, Head, Header, Kind, Message, WireError};
+
+/// Results that may stay unacknowledged towards a worker; its tasks carry the number, so this
+/// matters only while there are none.
+const UNTOLD_MAX: u32 = 32;
+
+/// One incarnation of a worker.
+type Incarnation = (WorkerId, Epoch);
+
+#[derive(Debug, Default)]
+struct WorkerPeer {
+    /// It was asked to register, and has not.
+    asked: bool,
+    /// The registration that waits for its answer.
+    awaiting: Option<Token>,
+    up: Option<Up>,
+    /// Hand-ins taken since the last registration: its answer acknowledges them.
+    hand_ins: u32,
+}
+
+/// A registration that holds.
+#[derive(Debug)]
+struct Up {
+    incarnation: Incarnation,
+    instance: u64,
+    number: u32,
+    /// The highest number received from the worker, and the highest that it was told of.
+    received: u32,
+    told: u32,
+}
+
+/// Who holds a place of the worker table, or held it last.
+#[derive(Clone, Copy, Debug)]
+struct Seat {
+    epoch: Epoch,
+    instance: u64,
+    /// Where its tasks go, while it is up.
+    peer: Option<PeerKey>,
+}
+
+/// A registration that the dispatcher has not answered.
+#[derive(Debug)]
+struct Awaited {
+    /// `None` when the connection is gone or a later registration overtook this one: if it is
+    /// admitted it is down at once.
+    peer: Option<PeerKey>,
+    instance: u64,
+    number: u32,
+    hand_ins: u32,
+}
+
+/// All workers of one shard.
+#[derive(Debug)]
+pub(crate) struct WorkerSessions {
+    boot: u64,
+    /// The largest payload, as it is told to a worker.
+    payload_max: u32,
+    endpoints: Vec<String>,
+    shard: usize,
+    /// The endpoint for the next registration that may be redirected.
+    next_endpoint: usize,
+    peers: Peers<WorkerPeer>,
+    /// By the worker's place in the table.
+    seats: Vec<Option<Seat>>,
+    awaited: NumberMap<u64, Awaited>,
+    token_last: u64,
+}
+
+impl WorkerSessions {
+    pub(crate) fn new(options: SessionOptions) -> Self {
+        Self {
+            boot: options.boot,
+            payload_max: options.payload_max_told(),
+            next_endpoint: options.shard,
+            endpoints: options.endpoints,
+            shard: options.shard,
+            peers: Peers::new(options.peers_max),
+            seats: Vec::new(),
+            awaited: NumberMap::default(),
+            token_last: 0,
+        }
+    }
+
+    // ---- from the peer ----
+
+    pub(crate) fn handle_probe<P: Payload>(&mut self, turn: &mut Turn<'_, P, impl Outbox<P>>) {
+        let known = self.peers.get(turn.peer);
+        if known.is_none_or(|entry| entry.up.is_none() && entry.awaiting.is_none()) {
+            self.ask(turn);
+        }
+    }
+
+    pub(crate) fn handle_register<P: Payload>(
+        &mut self,
+        message: &Message<'_>,
+        turn: &mut Turn<'_, P, impl Outbox<P>>,
+    ) {
+        let Header {
+            seq: number,
+            id: instance,
+            extra: slots,
+            epoch: busy,
+            ..
+        } = message.header;
+        let Some(name) = message.name else {
+            turn.stats.malformed += 1;
+            return turn.reject(Rejection::Malformed, number.into());
+        };
+        let Some(entry) = self.peers.enter(turn.peer) else {
+            turn.stats.peers_full += 1;
+            return turn.reject(Rejection::PeersFull, number.into());
+        };
+        if entry
+            .up
+            .as_ref()
+            .is_some_and(|up| up.instance == instance && up.number >= number)
+        {
+            turn.stats.rejected += 1;
+            return turn.reject(Rejection::RegistrationStale, number.into());
+        }
+        let hand_ins = core::mem::take(&mut entry.hand_ins);
+        let ended = self.end_registration(turn.peer);
+        let name = turn.port.name_key(name);
+        if !message.header.flags.has(Flags::NO_REDIRECT)
+            && let Some(endpoint) = self.redirect()
+        {
+            let mut header = Header::new(Kind::Redirect);
+            header.ack = hand_ins;
+            header.id = number.into();
+            let head = Head::new(&header).body(endpoint.as_bytes());
+            turn.stats.redirected += 1;
+            self.peers.remove(turn.peer);
+            report_down(ended, turn.port);
+            let _counted = turn.answer(head);
+            return;
+        }
+        self.token_last += 1;
+        let token = Token(self.token_last);
+        if let Some(entry) = self.peers.get_mut(turn.peer) {
+            entry.awaiting = Some(token);
+        }
+        let awaited = Awaited {
+            peer: Some(turn.peer),
+            instance,
+            number,
+            hand_ins,
+        };
+        self.awaited.insert(token.0, awaited);
+        turn.port.send(Event::WorkerUp(Registration {
+            name,
+            instance,
+            number,
+            slots,
+            busy: u16::try_from(busy).unwrap_or(u16::MAX),
+            labels: Labels::NONE,
+            token,
+        }));
+        // Last, since losses that waited for room may use up all that there is. The scheduler lets
+        // the newcomer wait for it.
+        report_down(ended, turn.port);
+    }
+
+    pub(crate) fn handle_result<P: Payload>(
+        &mut self,
+        message: &Message<'_>,
+        payload: Result<Option<P>, Refusal>,
+        turn: &mut Turn<'_, P, impl Outbox<P>>,
+    ) {
+        let peer = turn.peer;
+        let Some(up) = self.peers.get_mut(peer).and_then(|entry| entry.up.as_mut()) else {
+            turn.stats.unregistered += 1;
+            if self
+                .peers
+                .get(peer)
+                .is_none_or(|entry| entry.awaiting.is_none())
+            {
+                self.ask(turn);
+            }
+            return;
+        };
+        let seq = message.header.seq;
+        if seq != 0 && seq <= up.received {
+            turn.stats.duplicate += 1;
+            return;
+        }
+        up.received = up.received.max(seq);
+        let (incarnation, instance) = (up.incarnation, up.instance);
+        Self::tell(up, turn);
+        let (report, payload) = read_report(message, payload, turn);
+        if message.boot.is_some_and(|boot| boot != self.boot) {
+            turn.stats.other_boot += 1;
+            turn.port.slot_freed(incarnation.0, incarnation.1);
+        } else if (report.worker, report.epoch) == incarnation {
+            let counted = turn.port.reported(report, payload);
+            turn.stats.report_stale += u64::from(!counted);
+        } else if self.is_foreign(&report, |holder| holder != instance) {
+            turn.stats.foreign += 1;
+        } else {
+            turn.port.send(Event::HandedIn { report, payload });
+            turn.port.slot_freed(incarnation.0, incarnation.1);
+        }
+    }
+
+    /// Answers a result that cannot be taken apart. If its fixed part names an attempt of the
+    /// present registration, that attempt has failed: its task must not wait for a better report.
+    pub(crate) fn handle_garbage<P: Payload>(
+        &mut self,
+        header: &Header,
+        error: WireError,
+        turn: &mut Turn<'_, P, impl Outbox<P>>,
+    ) {
+        turn.reject(error.into(), 0);
+        let is_up = self.find((WorkerId(header.worker), Epoch(header.epoch)));
+        if is_up.is_some_and(|(peer, _)| peer == turn.peer) {
+            let message = Message {
+                header: *header,
+                name: None,
+                deadlines: None,
+                boot: None,
+                body: &[],
+            };
+            self.handle_result(&message, Err(Refusal::Malformed), turn);
+        }
+    }
+
+    /// Takes a result of an earlier registration. It comes before the registration that it belongs
+    /// to, so nothing is known of its sender but the low half of its process instance, which stands
+    /// where other messages have their number.
+    pub(crate) fn handle_hand_in<P: Payload>(
+        &mut self,
+        message: &Message<'_>,
+        payload: Result<Option<P>, Refusal>,
+        turn: &mut Turn<'_, P, impl Outbox<P>>,
+    ) {
+        let Some(entry) = self.peers.enter(turn.peer) else {
+            turn.stats.peers_full += 1;
+            return turn.reject(Rejection::PeersFull, 0);
+        };
+        entry.hand_ins = entry.hand_ins.saturating_add(1);
+        let (report, payload) = read_report(message, payload, turn);
+        let claimed_instance = message.header.seq;
+        if message.boot != Some(self.boot) {
+            turn.stats.other_boot += 1;
+        } else if self.is_foreign(&report, |holder| holder as u32 != claimed_instance) {
+            turn.stats.foreign += 1;
+        } else {
+            turn.port.send(Event::HandedIn { report, payload });
+        }
+    }
+
+    pub(crate) fn handle_leave<P: Payload>(&mut self, turn: &mut Turn<'_, P, impl Outbox<P>>) {
+        self.handle_gone(turn.peer, turn.port);
+    }
+
+    pub(crate) fn handle_gone<P: Payload>(&mut self, peer: PeerKey, port: &mut Port<P>) {
+        let ended = self.end_registration(peer);
+        self.peers.remove(peer);
+        report_down(ended, port);
+    }
+
+    // ---- from the dispatcher ----
+
+    pub(crate) fn handle_registered<P: Payload>(
+        &mut self,
+        token: Token,
+        incarnation: Incarnation,
+        slots: u16,
+        port: &mut Port<P>,
+        out: &mut impl Outbox<P>,
+        stats: &mut SessionStats,
+    ) {
+        let awaited = self.awaited.remove(&token.0);
+        let Some((peer, awaited)) = awaited.and_then(|awaited| Some((awaited.peer?, awaited)))
+        else {
+            stats.superseded += 1;
+            return port.worker_down(incarnation.0, incarnation.1);
+        };
+        let Awaited {
+            instance,
+            number,
+            hand_ins,
+            ..
+        } = awaited;
+        if let Some(entry) = self.peers.get_mut(peer) {
+            entry.asked = false;
+            entry.awaiting = None;
+            entry.up = Some(Up {
+                incarnation,
+                instance,
+                number,
+                received: 0,
+                told: 0,
+            });
+        }
+        self.take_seat(incarnation, instance, peer);
+        let mut header = Header::new(Kind::Registered);
+        header.flags = Flags::HAS_WORKER;
+        header.seq = self.payload_max;
+        header.ack = hand_ins;
+        header.worker = incarnation.0.0;
+        header.epoch = incarnation.1.0;
+        header.id = number.into();
+        header.extra = slots;
+        let mut head = Head::new(&header).boot(self.boot);
+        if out.send(Side::Worker, peer, &mut head, None).is_err() {
+            stats.unsent += 1;
+            self.end_unsendable(peer, port, out);
+        }
+    }
+
+    pub(crate) fn handle_refused<P>(
+        &mut self,
+        token: Token,
+        rejection: Rejection,
+        out: &mut impl Outbox<P>,
+        stats: &mut SessionStats,
+    ) {
+        stats.rejected += 1;
+        let Some(awaited) = self.awaited.remove(&token.0) else {
+            return;
+        };
+        if let Some(peer) = awaited.peer {
+            self.peers.remove(peer);
+            send_rejected(
+                Side::Worker,
+                peer,
+                rejection,
+                awaited.number.into(),
+                out,
+                stats,
+            );
+        }
+    }
+
+    pub(crate) fn handle_abort<P>(
+        &mut self,
+        incarnation: Incarnation,
+        (handle, attempt): (TaskHandle, Attempt),
+        out: &mut impl Outbox<P>,
+        stats: &mut SessionStats,
+    ) {
+        let Some((peer, _)) = self.find(incarnation) else {
+            return;
+        };
+        let header = attempt_header(Kind::Abort, incarnation, handle, attempt);
+        let sent = out.send(Side::Worker, peer, &mut Head::new(&header), None);
+        stats.unsent += u64::from(sent.is_err());
+    }
+
+    pub(crate) fn handle_evict<P: Payload>(
+        &mut self,
+        incarnation: Incarnation,
+        port: &mut Port<P>,
+        out: &mut impl Outbox<P>,
+        stats: &mut SessionStats,
+    ) {
+        if let Some((peer, _)) = self.find(incarnation) {
+            let mut header = Header::new(Kind::Evict);
+            header.flags = Flags::HAS_WORKER;
+            header.worker = incarnation.0.0;
+            header.epoch = incarnation.1.0;
+            let sent = out.send(Side::Worker, peer, &mut Head::new(&header), None);
+            stats.unsent += u64::from(sent.is_err());
+            self.handle_gone(peer, port);
+        }
+        port.worker_down(incarnation.0, incarnation.1);
+    }
+
+    pub(crate) fn handle_delivery<P: Payload>(
+        &mut self,
+        delivery: &Delivery<P>,
+        port: &mut Port<P>,
+        out: &mut impl Outbox<P>,
+        stats: &mut SessionStats,
+    ) {
+        let Delivery {
+            worker,
+            epoch,
+            handle,
+            attempt,
+            ..
+        } = *delivery;
+        let Some((peer, up)) = self.find((worker, epoch)) else {
+            // Its loss is still on its way to the dispatcher.
+            return port.returned(delivery);
+        };
+        up.told = up.received;
+        let mut header = attempt_header(Kind::Task, (worker, epoch), handle, attempt);
+        header.ack = up.received;
+        let payload = Some(delivery.payload.share());
+        if out
+            .send(Side::Worker, peer, &mut Head::new(&header), payload)
+            .is_err()
+        {
+            stats.unsent += 1;
+            port.returned(delivery);
+            // A worker that cannot be reached, or takes no more although what it has out is
+            // bounded, is of no use. Its loss needs no room.
+            self.end_unsendable(peer, port, out);
+        }
+    }
+
+    // ---- inside ----
+
+    /// Asks a stranger to register, once.
+    fn ask<P: Payload>(&mut self, turn: &mut Turn<'_, P, impl Outbox<P>>) {
+        let Some(entry) = self.peers.enter(turn.peer) else {
+            turn.stats.peers_full += 1;
+            return turn.reject(Rejection::PeersFull, 0);
+        };
+        if !entry.asked {
+            entry.asked = turn.who_are_you();
+        }
+    }
+
+    fn tell<P: Payload>(up: &mut Up, turn: &mut Turn<'_, P, impl Outbox<P>>) {
+        if up.received.wrapping_sub(up.told) >= UNTOLD_MAX {
+            up.told = up.received;
+            let mut header = Header::new(Kind::Ack);
+            header.flags = Flags::HAS_WORKER;
+            header.ack = up.received;
+            header.worker = up.incarnation.0.0;
+            header.epoch = up.incarnation.1.0;
+            let _counted = turn.answer(Head::new(&header));
+        }
+    }
+
+    /// Whether the place that a report names was last held by a process that is not its sender.
+    fn is_foreign(&self, report: &Report, is_other: impl FnOnce(u64) -> bool) -> bool {
+        let seat = self.seats.get(report.worker.0 as usize).copied().flatten();
+        seat.is_some_and(|seat| seat.epoch == report.epoch && is_other(seat.instance))
+    }
+
+    /// The endpoint that a registration goes to, if it is not ours: round robin.
+    fn redirect(&mut self) -> Option<&str> {
+        if self.endpoints.len() < 2 {
+            return None;
+        }
+        let next = self.next_endpoint % self.endpoints.len();
+        self.next_endpoint = next + 1;
+        (next != self.shard && !self.endpoints[next].is_empty())
+            .then(|| self.endpoints[next].as_str())
+    }
+
+    /// Grows at most to the number of workers that the dispatcher admits.
+    fn take_seat(&mut self, incarnation: Incarnation, instance: u64, peer: PeerKey) {
+        let index = incarnation.0.0 as usize;
+        if self.seats.len() <= index {
+            self.seats.resize(index + 1, None);
+        }
+        self.seats[index] = Some(Seat {
+            epoch: incarnation.1,
+            instance,
+            peer: Some(peer),
+        });
+    }
+
+    fn find(&mut self, incarnation: Incarnation) -> Option<(PeerKey, &mut Up)> {
+        let seat = (*self.seats.get(incarnation.0.0 as usize)?)?;
+        let peer = seat.peer.filter(|_| seat.epoch == incarnation.1)?;
+        let up = self.peers.get_mut(peer)?.up.as_mut()?;
+        (up.incarnation == incarnation).then_some((peer, up))
+    }
+
+    /// Ends what a peer holds or has asked for; the peer itself stays known. What it held is to be
+    /// reported down.
+    #[must_use]
+    fn end_registration(&mut self, peer: PeerKey) -> Option<Incarnation> {
+        let entry = self.peers.get_mut(peer)?;
+        if let Some(token) = entry.awaiting.take()
+            && let Some(awaited) = self.awaited.get_mut(&token.0)
+        {
+            awaited.peer = None;
+        }
+        let (worker, epoch) = entry.up.take()?.incarnation;
+        if let Some(Some(seat)) = self.seats.get_mut(worker.0 as usize)
+            && seat.epoch == epoch
+        {
+            seat.peer = None;
+        }
+        Some((worker, epoch))
+    }
+
+    fn end_unsendable<P: Payload>(
+        &mut self,
+        peer: PeerKey,
+        port: &mut Port<P>,
+        out: &mut impl Outbox<P>,
+    ) {
+        self.handle_gone(peer, port);
+        out.close(Side::Worker, peer);
+    }
+}
+
+fn report_down<P: Payload>(ended: Option<Incarnation>, port: &mut Port<P>) {
+    if let Some((worker, epoch)) = ended {
+        port.worker_down(worker, epoch);
+    }
+}
+
+fn attempt_header(
+    kind: Kind,
+    (worker, epoch): Incarnation,
+    handle: TaskHandle,
+    attempt: Attempt,
+) -> Header {
+    let mut header = Header::new(kind);
+    header.flags = Flags::HAS_WORKER;
+    header.worker = worker.0;
+    header.epoch = epoch.0;
+    header.id = handle.to_bits();
+    header.attempt = attempt.0;
+    header
+}
+
+/// The report of a result or a hand-in. A verdict that nobody knows, or a payload that cannot be
+/// taken, makes it a failure without one: the attempt has ended, and its task must not wait for a
+/// better report.
+fn read_report<P: Payload>(
+    message: &Message<'_>,
+    payload: Result<Option<P>, Refusal>,
+    turn: &mut Turn<'_, P, impl Outbox<P>>,
+) -> (Report, Option<P>) {
+    let Header {
+        worker,
+        epoch,
+        id,
+        attempt,
+        code,
+        ..
+    } = message.header;
+    let (verdict, payload) = match (verdict_from_code(code), payload) {
+        (Some(verdict), Ok(payload)) => (verdict, payload),
+        (Some(_), Err(_)) => {
+            turn.stats.payload_refused += 1;
+            (Verdict::Failed, None)
+        }
+        (None, _) => {
+            turn.stats.malformed += 1;
+            turn.reject(Rejection::Malformed, 0);
+            (Verdict::Failed, None)
+        }
+    };
+    let report = Report {
+        worker: WorkerId(worker),
+        epoch: Epoch(epoch),
+        handle: TaskHandle::from_bits(id),
+        attempt: Attempt(attempt),
+        verdict,
+    };
+    (report, payload)
+}

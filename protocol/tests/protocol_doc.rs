@@ -1,0 +1,163 @@
+//! `docs/PROTOCOL.md` says what is true: each hex dump decodes to what stands beside it, each table
+//! of numbers agrees with the code.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use taskyard_protocol::wire::{Header, Kind, Message};
+
+const DOC: &str = include_str!("../../docs/PROTOCOL.md");
+
+/// The blocks of a fenced language, without their fences.
+fn blocks(language: &str) -> Vec<&'static str> {
+    let fence = format!("```{language}\n");
+    let parts = DOC.split(fence.as_str()).skip(1);
+    parts
+        .map(|part| part.split("```").next().unwrap_or_default())
+        .collect()
+}
+
+/// What the page says about a dump, by field; strings without their quotes.
+fn stated(block: &str) -> BTreeMap<String, String> {
+    let notes = block.lines().filter_map(|line| line.split_once(';'));
+    let items = notes.flat_map(|(_, note)| note.split(','));
+    items
+        .filter_map(|item| item.trim().split_once(' '))
+        .map(|(field, value)| (field.to_owned(), value.trim_matches('"').to_owned()))
+        .collect()
+}
+
+fn bytes(block: &str) -> Vec<u8> {
+    let dumps = block
+        .lines()
+        .map(|line| line.split(';').next().unwrap_or_default());
+    let digits = dumps.flat_map(str::split_whitespace);
+    digits
+        .map(|byte| u8::from_str_radix(byte, 16).expect("two hex digits"))
+        .collect()
+}
+
+/// The same statements, made from what the bytes decode to.
+fn decoded(frame: &[u8]) -> BTreeMap<String, String> {
+    let message = Message::decode(frame).expect("the page's messages can be decoded");
+    let Header {
+        kind,
+        flags,
+        frames,
+        seq,
+        ack,
+        worker,
+        id,
+        epoch,
+        attempt,
+        code,
+        extra,
+    } = message.header;
+    let mut said = BTreeMap::from([
+        ("version", "1".to_owned()),
+        ("kind", format!("{kind:?}")),
+        ("flags", format!("{:#04x}", flags.to_byte())),
+        ("frames", frames.to_string()),
+        ("seq", seq.to_string()),
+        ("ack", ack.to_string()),
+        ("worker", worker.to_string()),
+        ("id", id.to_string()),
+        ("epoch", epoch.to_string()),
+        ("attempt", attempt.to_string()),
+        ("code", code.to_string()),
+        ("extra", extra.to_string()),
+    ]);
+    if let Some(name) = message.name {
+        said.insert("name", name.to_owned());
+    }
+    if let Some((start, finish)) = message.deadlines {
+        said.insert("start_within_ms", start.to_string());
+        said.insert("finish_within_ms", finish.to_string());
+    }
+    if let Some(boot) = message.boot {
+        said.insert("boot", format!("{boot:#018x}"));
+    }
+    if kind == Kind::ClientHello {
+        let mut key = String::new();
+        message
+            .body
+            .iter()
+            .for_each(|byte| write!(key, "{byte:02x}").unwrap());
+        said.insert("key", key);
+    } else if !message.body.is_empty() {
+        said.insert("body", String::from_utf8_lossy(message.body).into_owned());
+    }
+    said.into_iter()
+        .map(|(field, value)| (field.to_owned(), value))
+        .collect()
+}
+
+#[test]
+fn each_dump_is_what_it_is_said_to_be() {
+    let blocks = blocks("hex");
+    assert!(blocks.len() >= 15, "only {} dumps were found", blocks.len());
+    for block in blocks {
+        assert_eq!(stated(block), decoded(&bytes(block)), "{block}");
+    }
+}
+
+#[test]
+fn the_dumps_show_the_kinds_that_a_newcomer_needs() {
+    let shown = blocks("hex")
+        .into_iter()
+        .map(bytes)
+        .map(|frame| frame[1])
+        .collect::<Vec<_>>();
+    for kind in [
+        Kind::ClientHello,
+        Kind::Welcome,
+        Kind::Submit,
+        Kind::Cancel,
+        Kind::Outcome,
+        Kind::Register,
+        Kind::Registered,
+        Kind::Task,
+        Kind::Result,
+        Kind::HandIn,
+        Kind::Redirect,
+        Kind::Ack,
+        Kind::Rejected,
+        Kind::WhoAreYou,
+    ] {
+        assert!(shown.contains(&kind.to_byte()), "no dump of {kind:?}");
+    }
+}
+
+#[test]
+fn each_kind_has_its_row() {
+    for kind in (0..=255).filter_map(Kind::from_byte) {
+        let row = format!("| {:#04x} | {kind:?} |", kind.to_byte());
+        assert!(DOC.contains(&row), "no row {row}");
+    }
+}
+
+/// The examples carry their numbers with them; those must be the protocol's.
+#[test]
+fn the_examples_use_the_kinds_numbers() {
+    let examples = blocks("python");
+    assert_eq!(examples.len(), 2);
+    for example in examples {
+        assert!(example.lines().count() <= 60, "an example is short");
+        for line in example.lines().take_while(|line| !line.starts_with("def ")) {
+            let Some((names, numbers)) = line.split_once(" = 0x") else {
+                continue;
+            };
+            let numbers = format!("0x{numbers}");
+            for (name, number) in names.split(", ").zip(numbers.split(", ")) {
+                let number = u8::from_str_radix(number.trim_start_matches("0x"), 16).unwrap();
+                if let Some(kind) = Kind::from_byte(number).filter(|_| !is_flag(name)) {
+                    assert_eq!(format!("{kind:?}").to_uppercase(), name.replace('_', ""));
+                }
+            }
+        }
+    }
+}
+
+fn is_flag(name: &str) -> bool {
+    ["NAMED", "HAS_WORKER", "BOOT", "NO_REDIRECT", "RESENT"].contains(&name)
+}

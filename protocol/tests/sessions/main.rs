@@ -1,0 +1,9 @@
+//! The controller's sessions, spoken to in bytes.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod anybody;
+mod clients;
+mod support;
+mod workers;
