@@ -1,0 +1,120 @@
+//! What can go wrong, in words that say what to do about it.
+
+use std::io;
+use std::time::Duration;
+
+use taskyard_protocol::Rejection;
+use taskyard_protocol::remote::SubmitError;
+use taskyard_protocol::wire::{FRAMES_MAX, WireError};
+
+use crate::Endpoint;
+
+/// Why something did not work. Each variant says whose move it is; each message is one line.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The endpoint cannot be listened on; whoever chose it.
+    #[error("cannot listen on {endpoint}: {reason}")]
+    Bind {
+        /// The endpoint.
+        endpoint: Endpoint,
+        /// What is wrong with it, and what to do.
+        reason: String,
+    },
+    /// The endpoint cannot even be tried; whoever chose it.
+    #[error("cannot connect to {endpoint}: {reason}")]
+    Connect {
+        /// The endpoint.
+        endpoint: Endpoint,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The process may not open as many descriptors as it needs; whoever set its limits.
+    #[error(
+        "{needed} file descriptors are needed and only {allowed} are allowed: raise the hard limit \
+         (`ulimit -Hn {needed}`, or LimitNOFILE={needed} of a service) or ask for fewer peers"
+    )]
+    Descriptors {
+        /// So many.
+        needed: u64,
+        /// The hard limit.
+        allowed: u64,
+    },
+    /// What answers does not speak this protocol as it should; the controller, or it is not one.
+    #[error("the controller sent what cannot be understood: {0}")]
+    Garbage(#[from] WireError),
+    /// The text is no endpoint; whoever wrote it.
+    #[error("`{text}` is no endpoint: {reason}")]
+    Endpoint {
+        /// What was given.
+        text: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A payload has 1 to 64 frames; the caller.
+    #[error("a payload of {0} frames: it has at least 1 and at most {FRAMES_MAX}")]
+    Frames(usize),
+    /// A name has 1 to 255 bytes; the caller.
+    #[error("a worker's name of {0} bytes: it has at least 1 and at most 255")]
+    Name(usize),
+    /// Nothing answers there, or something that is no controller; the network, or whoever chose it.
+    #[error(
+        "no controller answered at {endpoint} within {waited:?}: is one running there, and is this \
+         its endpoint for {side}?"
+    )]
+    NoAnswer {
+        /// The endpoint.
+        endpoint: Endpoint,
+        /// How long it was tried.
+        waited: Duration,
+        /// Whom the endpoint ought to serve.
+        side: &'static str,
+    },
+    /// The operating system refused something that it should not.
+    #[error("{what}: {kind}")]
+    Os {
+        /// What was being done.
+        what: &'static str,
+        /// What it said.
+        kind: io::ErrorKind,
+    },
+    /// The context has as many sockets as it may; whoever made it.
+    #[error(
+        "the ZeroMQ context has all the {sockets_max} sockets that it may: make it with a larger \
+         `sockets_max`, or make several"
+    )]
+    SocketsFull {
+        /// So many.
+        sockets_max: usize,
+    },
+    /// The controller has refused the session or the registration.
+    #[error("{0}")]
+    Rejected(Rejection),
+    /// The task was not taken; the caller.
+    #[error(transparent)]
+    Submit(#[from] SubmitError),
+    /// libzmq failed in a way that it should not.
+    #[error("{what}: libzmq says: {message}")]
+    Zmq {
+        /// What was being done.
+        what: &'static str,
+        /// What it said.
+        message: &'static str,
+    },
+}
+
+impl Error {
+    pub(crate) fn zmq(what: &'static str, error: zmq::Error) -> Self {
+        Self::Zmq {
+            what,
+            message: error.message(),
+        }
+    }
+
+    pub(crate) fn os(what: &'static str, error: &io::Error) -> Self {
+        Self::Os {
+            what,
+            kind: error.kind(),
+        }
+    }
+}

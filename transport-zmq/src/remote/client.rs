@@ -1,0 +1,182 @@
+//! A client in a process of its own.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use taskyard_core::{Submit, TaskId};
+use taskyard_dispatcher::random_u64;
+use taskyard_protocol::remote::{ClientEvent, ClientState, Repeats};
+
+use super::link::Link;
+use crate::message::ZmqPayload;
+use crate::{Context, Endpoint, Error};
+
+/// How a [`RemoteClient`] connects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientOptions {
+    /// The controller's endpoint for clients.
+    pub endpoint: Endpoint,
+    /// How long to wait for its first answer.
+    pub connect_timeout: Duration,
+}
+
+impl ClientOptions {
+    /// The defaults: five seconds for the first answer.
+    #[must_use]
+    pub const fn new(endpoint: Endpoint) -> Self {
+        Self {
+            endpoint,
+            connect_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// A client of a controller in another process: submits tasks, and gets exactly one outcome for
+/// each (one per part and a summary, for a multicast).
+///
+/// A connection that breaks is made again, and nothing is lost with it: submits go out again, and
+/// the controller keeps outcomes until they are acknowledged. Dropping a client is its goodbye:
+/// what it still has in the controller is purged.
+#[derive(Debug)]
+pub struct RemoteClient {
+    link: Link,
+    state: ClientState<ZmqPayload>,
+    next_task: u64,
+}
+
+impl RemoteClient {
+    /// Connects, and waits until the controller has opened a session.
+    ///
+    /// # Errors
+    /// [`Error::NoAnswer`] after the time to connect; [`Error::Rejected`] if the controller does
+    /// not want us; [`Error::Connect`] if the endpoint cannot even be tried.
+    pub fn connect(context: &Context, options: &ClientOptions) -> Result<Self, Error> {
+        let key = u128::from(random_u64()) << 64 | u128::from(random_u64());
+        let mut client = Self {
+            link: Link::connect(context, &options.endpoint)?,
+            state: ClientState::new(key),
+            next_task: 1,
+        };
+        let due = Instant::now() + options.connect_timeout;
+        loop {
+            match client.wait_until(due)? {
+                Some(ClientEvent::Welcome { .. }) => return Ok(client),
+                Some(ClientEvent::Rejected(rejection)) => return Err(Error::Rejected(rejection)),
+                Some(_) => {}
+                None => {
+                    return Err(Error::NoAnswer {
+                        endpoint: options.endpoint.clone(),
+                        waited: options.connect_timeout,
+                        side: "clients",
+                    });
+                }
+            }
+        }
+    }
+
+    /// A number that no task of this client had, counted up from 1.
+    pub fn next_task_id(&mut self) -> TaskId {
+        let id = TaskId(self.next_task);
+        self.next_task += 1;
+        id
+    }
+
+    /// Submits a task, now or as soon as there is a connection. With a `name` it goes to the worker
+    /// of that name, whatever the submit's target says.
+    ///
+    /// # Errors
+    /// [`Error::Submit`]: the number is in use, or the name is none. A refusal of the controller's
+    /// is an outcome.
+    pub fn submit(
+        &mut self,
+        submit: Submit,
+        name: Option<&str>,
+        payload: ZmqPayload,
+    ) -> Result<(), Error> {
+        Ok(self.state.submit(submit, name, payload, self.link.wire())?)
+    }
+
+    /// Asks for a task to be cancelled: its outcome says whether it was. False if it has its
+    /// outcome already.
+    pub fn cancel(&mut self, task: TaskId) -> bool {
+        self.state.cancel(task, self.link.wire())
+    }
+
+    /// Says hello anew: after it was refused, once there may be a place for it again.
+    pub fn hello(&mut self) {
+        self.state.hello(self.link.wire());
+    }
+
+    /// The next event, if there is one now.
+    ///
+    /// # Errors
+    /// [`Error::Garbage`] if what answers there does not speak the protocol; or the system fails.
+    pub fn poll(&mut self) -> Result<Option<ClientEvent<ZmqPayload>>, Error> {
+        self.link.poll(&mut self.state)
+    }
+
+    /// The next event; waits for it at most so long.
+    ///
+    /// # Errors
+    /// As for [`poll`](Self::poll).
+    pub fn wait(&mut self, timeout: Duration) -> Result<Option<ClientEvent<ZmqPayload>>, Error> {
+        self.wait_until(Instant::now() + timeout)
+    }
+
+    fn wait_until(&mut self, due: Instant) -> Result<Option<ClientEvent<ZmqPayload>>, Error> {
+        let mut acknowledged = false;
+        loop {
+            if let Some(event) = self.poll()? {
+                return Ok(Some(event));
+            }
+            if !acknowledged && self.state.outstanding() == 0 {
+                // No submit will carry it soon, and the controller keeps the outcomes until then.
+                acknowledged = true;
+                self.state.acknowledge(self.link.wire());
+            }
+            if self.link.is_stirred() {
+                continue;
+            }
+            if Instant::now() >= due {
+                return Ok(None);
+            }
+            self.link.wait(due)?;
+        }
+    }
+
+    /// Outcomes that came although they were here already; they are not passed on.
+    #[must_use]
+    pub const fn repeats(&self) -> Repeats {
+        self.state.repeats()
+    }
+
+    /// How many tasks have no outcome yet.
+    #[must_use]
+    pub fn outstanding(&self) -> usize {
+        self.state.outstanding()
+    }
+
+    /// How many tasks and unacknowledged outcomes it may have at once, while there is a session.
+    #[must_use]
+    pub const fn quota(&self) -> Option<u32> {
+        self.state.quota()
+    }
+
+    /// Leaves for good, and purges what it has in the controller. Dropping it does the same.
+    pub fn goodbye(self) {}
+}
+
+impl Drop for RemoteClient {
+    fn drop(&mut self) {
+        self.state.goodbye(self.link.wire());
+    }
+}
+
+/// To sleep on, together with other things: readable means that there *may* be an event. Only edges
+/// count, so call [`poll`](RemoteClient::poll) until it says `None` before each sleep, and after
+/// each submit.
+impl AsFd for RemoteClient {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.link.fd()
+    }
+}

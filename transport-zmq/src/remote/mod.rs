@@ -1,0 +1,10 @@
+//! What a program on another host links: clients and workers of a controller.
+
+mod client;
+mod host;
+mod link;
+mod worker;
+
+pub use client::{ClientOptions, RemoteClient};
+pub use host::{HostOptions, RegisteredCount, WorkerHost};
+pub use worker::{RemoteWorker, WorkerOptions};

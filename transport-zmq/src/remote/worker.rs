@@ -1,0 +1,212 @@
+//! A worker in a process of its own.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use taskyard_core::{Epoch, Verdict, WorkerId};
+use taskyard_dispatcher::random_u64;
+use taskyard_protocol::remote::{Assignment, WorkerEvent, WorkerProfile, WorkerState};
+use taskyard_protocol::wire::NAME_MAX;
+
+use super::link::Link;
+use crate::message::ZmqPayload;
+use crate::{Context, Endpoint, Error};
+
+/// How long a worker that was sent on to another endpoint goes without a connection there before it
+/// goes back to the first one. The controller may have come back with other endpoints for its
+/// shards.
+const ALONE_MAX: Duration = Duration::from_secs(3);
+
+/// How a [`RemoteWorker`] connects, and what it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerOptions {
+    /// The controller's endpoint for workers.
+    pub endpoint: Endpoint,
+    /// Its stable name; no other worker of the controller has it.
+    pub name: String,
+    /// Tasks that it runs at once.
+    pub slots: u16,
+}
+
+impl WorkerOptions {
+    /// A worker that runs one task at a time.
+    #[must_use]
+    pub fn new(endpoint: Endpoint, name: impl Into<String>) -> Self {
+        Self {
+            endpoint,
+            name: name.into(),
+            slots: 1,
+        }
+    }
+
+    /// Sets how many tasks it runs at once.
+    #[must_use]
+    pub const fn slots(mut self, slots: u16) -> Self {
+        self.slots = slots;
+        self
+    }
+}
+
+/// A worker of a controller in another process.
+///
+/// It registers by itself, again after each loss of the connection, and follows when it is sent to
+/// another shard; when it finds nobody there for some seconds, it goes back. A result is kept until
+/// the controller has it. The program's part is to run what [`poll`](Self::poll) gives it, and to
+/// [`report`](Self::report).
+#[derive(Debug)]
+pub struct RemoteWorker {
+    link: Link,
+    state: WorkerState<ZmqPayload>,
+    context: Context,
+    /// Where it first connected to.
+    home: Endpoint,
+    /// It was sent on to somewhere else.
+    away: bool,
+    /// Since when nobody answers there.
+    alone_since: Option<Instant>,
+}
+
+impl RemoteWorker {
+    /// Starts to connect; does not wait. [`WorkerEvent::Registered`] says when it is admitted.
+    ///
+    /// # Errors
+    /// [`Error::Name`] or [`Error::Connect`]: the options make no sense. That nobody listens is no
+    /// error: it goes on trying.
+    pub fn connect(context: &Context, options: &WorkerOptions) -> Result<Self, Error> {
+        if options.name.is_empty() || options.name.len() > NAME_MAX {
+            return Err(Error::Name(options.name.len()));
+        }
+        let profile = WorkerProfile {
+            name: options.name.clone(),
+            instance: random_u64(),
+            slots: options.slots.max(1),
+        };
+        Ok(Self {
+            link: Link::connect(context, &options.endpoint)?,
+            state: WorkerState::new(profile),
+            context: context.clone(),
+            home: options.endpoint.clone(),
+            away: false,
+            alone_since: None,
+        })
+    }
+
+    /// The next event, if there is one now. A [`WorkerEvent::Redirect`] has been followed already;
+    /// it is also how a worker tells that it has gone back to its first endpoint.
+    ///
+    /// # Errors
+    /// [`Error::Garbage`] if what answers there does not speak the protocol; or the system fails.
+    pub fn poll(&mut self) -> Result<Option<WorkerEvent<ZmqPayload>>, Error> {
+        let mut event = self.link.poll(&mut self.state)?;
+        if event.is_none() && self.away {
+            if self.is_forsaken()? {
+                return self.go_home().map(Some);
+            }
+            // Looking has stirred the link.
+            event = self.link.poll(&mut self.state)?;
+        }
+        if let Some(WorkerEvent::Redirect(endpoint)) = &event {
+            let endpoint = endpoint.parse::<Endpoint>()?.seen_from(&self.home);
+            self.link = Link::connect(&self.context, &endpoint)?;
+            (self.away, self.alone_since) = (true, None);
+        }
+        Ok(event)
+    }
+
+    /// When it must be polled even if its descriptor is silent: while it has no connection where it
+    /// was sent on to.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Instant> {
+        Some(self.alone_since? + ALONE_MAX)
+    }
+
+    fn is_forsaken(&mut self) -> Result<bool, Error> {
+        if self.link.is_connected()? {
+            self.alone_since = None;
+            return Ok(false);
+        }
+        let now = Instant::now();
+        let since = *self.alone_since.get_or_insert(now);
+        Ok(now.duration_since(since) >= ALONE_MAX)
+    }
+
+    fn go_home(&mut self) -> Result<WorkerEvent<ZmqPayload>, Error> {
+        self.link = Link::connect(&self.context, &self.home)?;
+        self.state.unsettle();
+        (self.away, self.alone_since) = (false, None);
+        Ok(WorkerEvent::Redirect(self.home.to_string()))
+    }
+
+    /// The next event; waits for it at most so long.
+    ///
+    /// # Errors
+    /// As for [`poll`](Self::poll).
+    pub fn wait(&mut self, timeout: Duration) -> Result<Option<WorkerEvent<ZmqPayload>>, Error> {
+        let due = Instant::now() + timeout;
+        loop {
+            if let Some(event) = self.poll()? {
+                return Ok(Some(event));
+            }
+            if Instant::now() >= due {
+                return Ok(None);
+            }
+            let wake = self.next_due().map_or(due, |alone| alone.min(due));
+            self.link.wait(wake)?;
+        }
+    }
+
+    /// Reports how an attempt ended: now, or as soon as there is a registration. False if it is not
+    /// running: it was reported before.
+    pub fn report(
+        &mut self,
+        assignment: &Assignment,
+        verdict: Verdict,
+        payload: Option<ZmqPayload>,
+    ) -> bool {
+        self.state
+            .report(assignment, verdict, payload, self.link.wire())
+    }
+
+    /// Its place in the controller's table and its incarnation, while it is registered.
+    #[must_use]
+    pub const fn registered(&self) -> Option<(WorkerId, Epoch)> {
+        self.state.registered()
+    }
+
+    /// What it was given and has not reported.
+    #[must_use]
+    pub fn running(&self) -> &[Assignment] {
+        self.state.running()
+    }
+
+    /// Registers anew: after it was evicted, or refused.
+    pub fn register(&mut self) {
+        self.state.register(self.link.wire());
+    }
+
+    /// Leaves for good. What it still runs counts as lost.
+    pub fn leave(&mut self) {
+        self.state.leave(self.link.wire());
+    }
+
+    /// Its stable name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.state.profile().name
+    }
+
+    /// Whether it must be polled before anyone sleeps on its descriptor.
+    pub(super) fn is_stirred(&self) -> bool {
+        self.link.is_stirred()
+    }
+}
+
+/// To sleep on, together with other things: readable means that there *may* be an event. Only edges
+/// count, so call [`poll`](RemoteWorker::poll) until it says `None` before each sleep, and after
+/// each report; and at [`next_due`](RemoteWorker::next_due). A [`WorkerEvent::Redirect`] changes
+/// the descriptor.
+impl AsFd for RemoteWorker {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.link.fd()
+    }
+}
