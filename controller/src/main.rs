@@ -1,0 +1,160 @@
+//! The `taskyard` program.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use taskyard_controller::{Controller, Mode, Options, one_line};
+use taskyard_core::Config;
+use taskyard_dispatcher::IdleStrategy;
+use taskyard_zmq::{Endpoint, LibzmqFeatures};
+
+/// A task controller: many small tasks, many workers, one place to submit to.
+#[derive(Debug, Parser)]
+#[command(name = "taskyard", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a controller until it is stopped by SIGINT or SIGTERM.
+    Controller(ControllerArgs),
+}
+
+#[derive(Debug, Args)]
+struct ControllerArgs {
+    /// Where clients connect: tcp://HOST:PORT (* takes a free port) or ipc:///PATH.
+    #[arg(long, default_value = "tcp://127.0.0.1:7600")]
+    clients: Endpoint,
+    /// Where workers connect.
+    #[arg(long, default_value = "tcp://127.0.0.1:7601")]
+    workers: Endpoint,
+    /// Who drives the dispatcher: auto, pinned (a thread of its own) or hosted (the first shard's).
+    #[arg(long, default_value = "auto")]
+    mode: Mode,
+    /// Transport threads that the workers are spread over.
+    #[arg(long, default_value_t = 1)]
+    shards: u16,
+    /// The core for a pinned dispatcher, from 0.
+    #[arg(long, default_value_t = 0)]
+    core: usize,
+    /// How a pinned dispatcher waits: spin, backoff or park.
+    #[arg(long, default_value = "backoff")]
+    idle: IdleStrategy,
+    /// Tasks held at once, those with an outcome that waits for its client included.
+    #[arg(long, default_value_t = Config::default().tasks)]
+    tasks_max: u32,
+    /// Workers attached at once.
+    #[arg(long, default_value_t = Config::default().workers)]
+    workers_max: u32,
+    /// Clients known at once.
+    #[arg(long, default_value_t = Config::default().clients)]
+    clients_max: u32,
+    /// Tasks of one client held at once; half of --tasks-max if it is not given.
+    #[arg(long)]
+    quota: Option<u32>,
+    /// The largest payload taken, in bytes.
+    #[arg(long, default_value_t = 16 << 20, value_parser = clap::value_parser!(u32).range(1..))]
+    payload_max_bytes: u32,
+    /// How often silent peers are asked for a sign of life; 0: never.
+    #[arg(long, default_value_t = 5_000)]
+    heartbeat_ms: u64,
+}
+
+impl ControllerArgs {
+    fn options(&self) -> Options {
+        let mut options = Options::new(self.clients.clone(), self.workers.clone());
+        options.mode = self.mode;
+        options.shards = self.shards;
+        options.core = self.core;
+        options.idle = self.idle;
+        options.payload_max = self.payload_max_bytes as usize;
+        options.heartbeat =
+            (self.heartbeat_ms > 0).then(|| Duration::from_millis(self.heartbeat_ms));
+        let capacities = &mut options.capacities;
+        capacities.tasks = self.tasks_max;
+        capacities.workers = self.workers_max;
+        capacities.clients = self.clients_max;
+        // 0 stands for half of the tasks.
+        capacities.quota = self.quota.unwrap_or(0);
+        options
+    }
+}
+
+fn main() -> ExitCode {
+    let args = match Cli::try_parse() {
+        Ok(Cli {
+            command: Command::Controller(args),
+        }) => args,
+        // Help and version are no mistakes, and may be long.
+        Err(asked) if !asked.use_stderr() => asked.exit(),
+        Err(wrong) => {
+            eprintln!("taskyard: {}", one_line(&wrong.to_string()));
+            return ExitCode::from(2);
+        }
+    };
+    start_log();
+    match run(&args.options()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("taskyard: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Lines on standard error; `RUST_LOG` says how many.
+fn start_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+/// On standard output, for scripts: the endpoints with the ports that were really taken.
+///
+/// Whoever reads may have gone away since; that ends no controller, so `println!` will not do.
+fn announce(controller: &Controller) {
+    let lines = format!(
+        "clients {}\nworkers {}\nmode {}\n",
+        controller.clients_endpoint(),
+        controller.workers_endpoint(),
+        controller.mode().name()
+    );
+    let mut out = std::io::stdout();
+    if let Err(error) = out.write_all(lines.as_bytes()).and_then(|()| out.flush()) {
+        tracing::warn!("nobody was told the endpoints: {error}");
+    }
+}
+
+fn run(options: &Options) -> Result<(), taskyard_controller::Error> {
+    let controller = Controller::start(options)?;
+    match LibzmqFeatures::probe() {
+        Ok(features) => tracing::info!("{features}"),
+        Err(error) => tracing::warn!("{error}"),
+    }
+    announce(&controller);
+    let stop = controller.stop_flag();
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let handle = signals.handle();
+    let watcher = std::thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            tracing::info!(signal, "stopping");
+            stop.stop();
+        }
+    });
+    let ended = controller.wait();
+    handle.close();
+    if watcher.join().is_err() {
+        tracing::error!("the signal watcher has panicked");
+    }
+    ended
+}
