@@ -1,0 +1,67 @@
+//! Latency curves of Taskyard, measured side by side with the thinnest forwarders that can be
+//! written.
+//!
+//! The program starts itself as its own children: a controller (or a forwarder), hosts of workers,
+//! and a client, each a process of its own ([`roles`]). The parent only tells them when to measure
+//! what ([`lane`], [`series`]), and turns what comes back into points ([`recorder`]),
+//! `summary.json` ([`summary`]), a table ([`table`]) and a page ([`report`]).
+//!
+//! ```text
+//!  parent ──stdin/stdout──▶ client ═══▶ controller ═══▶ worker hosts      lane 1: Taskyard
+//!         ──stdin/stdout──▶ client ═══▶ forwarder  ═══▶ worker hosts      lane 2: the libzmq floor
+//! ```
+//! All lanes are up at the same time; one is measured while the others sleep, in short blocks that
+//! take turns. So both see the same machine, and the ratio of adjacent blocks is the one to trust.
+//!
+//! `bench-harness icounts` is another program under the same roof: it counts instructions instead
+//! of measuring times ([`icounts`]).
+
+mod alloc;
+mod child;
+mod error;
+mod hgrm;
+mod icounts;
+mod lane;
+mod ledger;
+mod link;
+mod machine;
+mod measure;
+mod messages;
+mod options;
+mod progress;
+mod random;
+mod recorder;
+mod report;
+mod roles;
+mod run;
+mod scratch;
+mod series;
+mod socket;
+mod stats;
+mod summary;
+mod table;
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: alloc::Counting = alloc::Counting;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let ended = match (arguments.next().as_deref(), arguments.next()) {
+        // A child tells its parent what went wrong, and the parent the caller.
+        (Some(child::ROLE), Some(role)) => {
+            return ExitCode::from(u8::from(roles::run(&role).is_err()));
+        }
+        (Some("icounts"), first) => icounts::run(first.into_iter().chain(arguments)),
+        (Some(icounts::CHILD), first) => icounts::run_child(first.into_iter().chain(arguments)),
+        _ => options::Options::from_command_line().and_then(run::run),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench-harness: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

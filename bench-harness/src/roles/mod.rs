@@ -1,0 +1,62 @@
+//! The child processes: each is this program, started with a [`Role`] as its argument.
+//!
+//! A child reports on stdout and takes commands on stdin. The end of its input is the word to end:
+//! so a child outlives its parent under no circumstances, and the kernel's own signal is the second
+//! way.
+
+mod client;
+mod controller;
+mod floor;
+mod inproc;
+mod raw;
+mod raw_peers;
+mod serve;
+mod workers;
+
+use rustix::process::{Signal, set_parent_process_death_signal};
+
+use crate::error::Error;
+use crate::messages::{Report, Role};
+
+/// Runs a role to its end.
+pub(crate) fn run(role: &str) -> Result<(), Error> {
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(Error::system)?;
+    // Warnings of the libraries, as to pinning, go past the parent to whoever reads.
+    tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
+        .with_writer(std::io::stderr)
+        .without_time()
+        .init();
+    let role = serde_json::from_str(role).map_err(Error::system)?;
+    let ended = match role {
+        Role::Controller {
+            mode,
+            endpoints,
+            shards,
+            payload,
+        } => controller::run(mode, endpoints, shards, payload),
+        Role::Floor { endpoints } => floor::run(&endpoints),
+        Role::Raw { endpoints, payload } => raw::run(&endpoints, payload),
+        Role::Workers {
+            endpoint,
+            count,
+            first,
+        } => workers::run(&endpoint, count, first),
+        Role::RawWorkers {
+            endpoint,
+            count,
+            payload,
+        } => raw_peers::run_workers(&endpoint, count, payload),
+        Role::Client { endpoint, payload } => client::run(&endpoint, payload),
+        Role::RawClient { endpoint, payload } => raw_peers::run_client(&endpoint, payload),
+        Role::Inproc {
+            workers,
+            waiting,
+            payload,
+        } => inproc::run(workers, waiting, payload),
+    };
+    if let Err(error) = &ended {
+        serve::say(&Report::Failed(error.to_string()))?;
+    }
+    ended
+}
