@@ -102,17 +102,31 @@ impl Lane {
             waiting,
             payload: options.payload,
         };
-        let mut client = Child::start("the in-process system", &role)?;
+        let client = Child::start("the in-process system", &role)?;
+        let mut lane = Self::of_one(System::Inproc(waiting), client)?;
+        lane.measure(&FIRST_LAP)?;
+        Ok(lane)
+    }
+
+    /// Starts the floor of threads that sleep: it takes one task at a time.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub(crate) fn start_hand_over() -> Result<Self, Error> {
+        let client = Child::start("the hand-over floor", &Role::HandOver)?;
+        Self::of_one(System::Floor, client)
+    }
+
+    /// A system that is one process.
+    fn of_one(system: System, mut client: Child) -> Result<Self, Error> {
         client.ready()?;
-        let mut lane = Self {
-            system: System::Inproc(waiting),
+        Ok(Self {
+            system,
             mode_picked: None,
             client,
             _workers: Vec::new(),
             controller: None,
-        };
-        lane.measure(&FIRST_LAP)?;
-        Ok(lane)
+        })
     }
 
     /// Measures one block.

@@ -65,6 +65,8 @@ pub(crate) enum Role {
         /// Bytes of every message.
         payload: u32,
     },
+    /// Two threads that wake each other: the floor of threads that sleep.
+    HandOver,
     /// Client, dispatcher and workers in one process.
     Inproc {
         /// How many workers, on one thread.

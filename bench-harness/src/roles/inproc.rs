@@ -76,7 +76,7 @@ fn run_with<P: Payload + PartialEq>(
 }
 
 /// Puts a thread on a core of its own.
-fn pin(core: usize) {
+pub(super) fn pin(core: usize) {
     // Where that is not allowed figures are just less steady; the parent has warned once.
     let _ = pin_current_thread(core);
 }

@@ -7,6 +7,7 @@
 mod client;
 mod controller;
 mod floor;
+mod hand_over;
 mod inproc;
 mod raw;
 mod raw_peers;
@@ -49,6 +50,7 @@ pub(crate) fn run(role: &str) -> Result<(), Error> {
         } => raw_peers::run_workers(&endpoint, count, payload),
         Role::Client { endpoint, payload } => client::run(&endpoint, payload),
         Role::RawClient { endpoint, payload } => raw_peers::run_client(&endpoint, payload),
+        Role::HandOver => hand_over::run(),
         Role::Inproc {
             workers,
             waiting,

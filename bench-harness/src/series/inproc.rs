@@ -2,7 +2,7 @@
 
 use super::{Setting, capacity, multicast, vs_load, vs_workers};
 use crate::error::Error;
-use crate::lane::Lane;
+use crate::lane::{Lane, System};
 use crate::messages::Waiting;
 use crate::options::{Options, Topic, Transport};
 use crate::recorder::Recorder;
@@ -22,7 +22,10 @@ pub(crate) fn steps(options: &Options) -> usize {
 pub(crate) fn measure(options: &Options, recorder: &mut Recorder) -> Result<(), Error> {
     for waiting in [Waiting::Spin, Waiting::Park] {
         for &workers in &options.workers {
-            let lanes = vec![Lane::start_inproc(waiting, workers, options)?];
+            let mut lanes = vec![Lane::start_inproc(waiting, workers, options)?];
+            if waiting == Waiting::Park && options.floor {
+                lanes.push(Lane::start_hand_over()?);
+            }
             let mut setting = Setting {
                 transport: Transport::Inproc,
                 workers,
@@ -50,12 +53,17 @@ fn measure_count(
     ));
     for &topic in &options.topics {
         match topic {
-            Topic::All => multicast::measure(setting, recorder)?,
+            Topic::All => {}
             Topic::Any | Topic::Worker => vs_workers::measure(setting, topic, recorder)?,
         }
         if recorder.has_faults() {
             return Ok(());
         }
+    }
+    // The floor knows one task at a time, and no workers.
+    setting.lanes.retain(|lane| lane.system != System::Floor);
+    if options.topics.contains(&Topic::All) {
+        multicast::measure(setting, recorder)?;
     }
     let is_last = setting.workers == options.workers_max();
     let Some(topic) = super::load_topic(options).filter(|_| is_last) else {
