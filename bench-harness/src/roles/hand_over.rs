@@ -22,6 +22,9 @@ const END: u64 = u64::MAX;
 /// Measures until the parent has no more commands.
 pub(super) fn run() -> Result<(), Error> {
     // Odd: a question, the task's number doubled and one more. Even: the answer to it.
+    //
+    // Ordering: each Release store pairs with the Acquire load of the other thread. The word alone
+    // is handed over; a real hand-over publishes a task with it, so the floor pays for that too.
     let word = AtomicU64::new(0);
     let client = thread::current();
     thread::scope(|scope| {
