@@ -108,6 +108,12 @@ impl<R> List<R> {
         self.tail == index
     }
 
+    /// Whether `index` is the first or the last record of this list.
+    #[inline]
+    pub(crate) const fn is_end(&self, index: u32) -> bool {
+        self.head == index || self.tail == index
+    }
+
     /// The record before `index`, which is in this list.
     pub(crate) fn before<T: Linked<R>>(&self, nodes: &[T], index: u32) -> Option<u32> {
         let prev = nodes[index as usize].link().prev;
