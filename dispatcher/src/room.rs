@@ -1,14 +1,18 @@
 //! Waiting for room in a full ring, without making the other side look for waiters all the time.
 //!
-//! Producer: 1. find the ring full; 2. [`want`](RoomFlag::want): `swap(true)`; 3. look at the ring
-//! again, and only if it is still full, sleep. Consumer: 1. pop; 2. after a drain
-//! [`answer`](RoomFlag::answer): `swap(false)`, and if it was `true`, wake the producer.
+//! # Protocol
 //!
-//! *The race to avoid:* the consumer drains and looks for a waiter just before the producer
-//! announces, and the producer has looked at the ring just before the drain: both go to sleep. *Why
-//! not:* both `swap`s are read-modify-writes of one word, so one comes first. If the producer's
-//! does, the consumer's sees `true` and wakes it. If the consumer's does, the producer's reads what
-//! the consumer's wrote, which is released after the drain, so its second look (3) sees the room.
+//! | producer | consumer |
+//! | --- | --- |
+//! | P1 find the ring full | C1 pop |
+//! | P2 [`want`](RoomFlag::want): swap to true (AcqRel) | C2 after a drain, [`answer`](RoomFlag::answer): swap to false (AcqRel) |
+//! | P3 look at the ring again; only if it is still full, sleep | C3 if it was true: wake the producer |
+//!
+//! **The race to avoid:** the consumer drains and looks for a waiter just before the producer
+//! announces, and the producer has looked at the ring just before the drain: both go to sleep.
+//! **Why it cannot be:** P2 and C2 are read-modify-writes of one word, so one comes first. If P2
+//! does, C2 sees `true`, and C3 follows. If C2 does, P2 reads what it wrote, which is released
+//! after C1, so P3 sees the room.
 
 use crate::sync::{AtomicBool, ordering};
 

@@ -1,4 +1,18 @@
 //! A thread of its own for the dispatcher, pinned where cores allow.
+//!
+//! # The end
+//!
+//! | owner, [`Runner`]'s drop | dispatcher's thread |
+//! | --- | --- |
+//! | R1 raise the stop flag (Release) | S1 announce that it sleeps |
+//! | R2 wake, a step on the doorbell's summary | S2 look at the flag (Acquire); raised: do not sleep |
+//! | R3 join the thread | S3 leave the loop, close the inbox, drop the dispatcher |
+//!
+//! **The race to avoid:** the thread sleeps beside a raised flag. **Why it cannot be:** R2 and S1
+//! are read-modify-writes of one word (see `doorbell.rs`): if R2 comes first, S2 sees the flag,
+//! else R2 unparks. Dropping the dispatcher closes the pool and every ring; who still has a port
+//! keeps what it has taken, and what nobody has taken is dropped with the rings and the table. The
+//! inbox is closed under its lock, so a visit is either made or refused, and never forgotten.
 
 use std::fmt;
 use std::io;

@@ -17,6 +17,10 @@
 //! | | T5 take what it has slots for |
 //! | | T6 if it was woken and leaves something: wake one more, as in D2 and D3 |
 //!
+//! A place belongs to one thread from its join until it leaves; both write to it under a lock, with
+//! the bit clear. D3 only tries to read it, and never waits: if that fails, the thread is leaving,
+//! and goes through T4. So nobody but the tenant may ever lock a place for writing.
+//!
 //! T4 follows also where T2 found something, or where another cause ended the sleep. T6 counts
 //! also for want of a free slot or of room in a ring: who cannot take hands the wake-up on. A
 //! thread that leaves for good goes through T4, and hands on too.
@@ -39,7 +43,7 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::sync::{Arc as StdArc, PoisonError, RwLock, TryLockError};
+use std::sync::{Arc as StdArc, Mutex, PoisonError, RwLock, TryLockError};
 
 use crate::parker::Unpark;
 use crate::sync::{Arc, AtomicU64, Ordering, ordering};
@@ -72,6 +76,7 @@ impl Sleepers {
         Self {
             shared: Arc::new(Shared {
                 asleep: AtomicU64::new(0),
+                taken: Mutex::new(0),
                 places,
             }),
         }
@@ -80,14 +85,8 @@ impl Sleepers {
     /// Gives a thread a bit, or nothing if all are taken. `unpark` wakes it.
     #[must_use]
     pub fn join(&self, unpark: StdArc<dyn Unpark>) -> Option<Sleeper> {
-        let index = self.shared.places.iter().position(|place| {
-            let mut tenant = place.write().unwrap_or_else(PoisonError::into_inner);
-            let is_free = tenant.is_none();
-            if is_free {
-                *tenant = Some(unpark.clone());
-            }
-            is_free
-        })?;
+        let index = self.shared.take_place()?;
+        self.shared.set_tenant(index, Some(unpark));
         Some(Sleeper {
             shared: self.shared.clone(),
             index,
@@ -175,8 +174,8 @@ impl Drop for Sleeper {
         if self.retract() {
             self.wake_one_more();
         }
-        let place = &self.shared.places[self.index];
-        *place.write().unwrap_or_else(PoisonError::into_inner) = None;
+        self.shared.set_tenant(self.index, None);
+        self.shared.free_place(self.index);
     }
 }
 
@@ -193,12 +192,36 @@ struct Shared {
     /// Who sleeps. Every change is a read-modify-write: a thief sets and clears its own bit, a
     /// waker clears any. A plain load may be stale.
     asleep: AtomicU64,
-    /// How to wake whom. Locked for writing by who joins and who leaves, for an instant and while
-    /// its bit is clear. Wakers only *try* to read.
+    /// Which places have a tenant: a bit each. Only who joins or leaves comes here, and no waker.
+    taken: Mutex<u64>,
+    /// How to wake whom. Locked for writing by its own tenant alone, who joins or leaves: for an
+    /// instant, and while its bit is clear. So wakers may merely *try* to read: a newcomer that
+    /// looked for a free place by locking those of others would take their wake-ups away.
     places: [RwLock<Option<StdArc<dyn Unpark>>>; Sleepers::THREADS_MAX],
 }
 
 impl Shared {
+    /// The lowest place that nobody has, for the caller.
+    fn take_place(&self) -> Option<usize> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = taken.trailing_ones() as usize;
+        (index < Sleepers::THREADS_MAX).then(|| {
+            *taken |= 1 << index;
+            index
+        })
+    }
+
+    fn free_place(&self, index: usize) {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        *taken &= !(1 << index);
+    }
+
+    /// Only for who has the place, and while its bit is clear.
+    fn set_tenant(&self, index: usize, tenant: Option<StdArc<dyn Unpark>>) {
+        let place = &self.places[index];
+        *place.write().unwrap_or_else(PoisonError::into_inner) = tenant;
+    }
+
     /// At most one round per bit: a bit that vanished is not tried twice. (It may be back, but
     /// then it was set after this call's first step, and its owner looks into the pool.)
     fn wake(&self, count: usize) -> usize {
@@ -335,6 +358,29 @@ mod tests {
         newcomer.announce();
         assert_eq!(sleepers.wake(1), 1);
         assert!(called.take());
+    }
+
+    /// A newcomer looks for a place while others sleep in theirs: it is not in the waker's way.
+    #[test]
+    fn who_joins_takes_no_wake_up_away() {
+        let sleepers = Sleepers::new();
+        let (called, sleeper) = join(&sleepers);
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    drop(join(&sleepers));
+                }
+            });
+            let mut missed = 0;
+            for _ in 0..ITEMS {
+                sleeper.announce();
+                let is_called = sleepers.wake(1) == 1 && called.take();
+                missed += u32::from(!(sleeper.retract() && is_called));
+            }
+            is_over.store(true, Ordering::Relaxed);
+            assert_eq!(missed, 0, "chosen, but not called");
+        });
     }
 
     #[test]

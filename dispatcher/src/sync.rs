@@ -14,6 +14,9 @@
 //! `TASKYARD_WEAKEN=ring.publish` turns exactly that one into `Relaxed`, and a model is expected to
 //! fail: `loom-tests/canaries.txt` says which. An ordering whose weakening no model notices is
 //! either unnecessary or unproven.
+//!
+//! `--cfg weakenable` does the same for the real atomics: so ThreadSanitizer, too, can be shown to
+//! see a race that is there.
 
 #[cfg(not(loom))]
 pub use real::*;
@@ -29,6 +32,25 @@ macro_rules! ordering {
 }
 pub(crate) use ordering;
 
+/// The ordering as it is written at the place of use.
+#[cfg(not(any(loom, weakenable)))]
+#[inline(always)]
+pub(crate) const fn named_ordering(_name: &'static str, ordering: Ordering) -> Ordering {
+    ordering
+}
+
+/// `Relaxed` if this is the ordering that the run weakens, else the one written at its place.
+#[cfg(any(loom, weakenable))]
+pub(crate) fn named_ordering(name: &'static str, ordering: Ordering) -> Ordering {
+    static WEAKENED: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    let weakened = WEAKENED.get_or_init(|| std::env::var("TASKYARD_WEAKEN").ok());
+    if weakened.as_deref() == Some(name) {
+        Ordering::Relaxed
+    } else {
+        ordering
+    }
+}
+
 #[cfg(not(loom))]
 mod real {
     use std::cell;
@@ -37,12 +59,6 @@ mod real {
     pub use std::sync::Arc;
     pub use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     pub use std::thread::{Thread, current, park, park_timeout};
-
-    /// The ordering as it is written at the place of use.
-    #[inline(always)]
-    pub(crate) const fn named_ordering(_name: &'static str, ordering: Ordering) -> Ordering {
-        ordering
-    }
 
     /// A cell whose content is reached only inside a closure, so that the checker can watch.
     #[derive(Debug)]
@@ -80,24 +96,12 @@ mod real {
 
 #[cfg(loom)]
 mod checked {
-    use std::sync::OnceLock;
     use std::time::Duration;
 
     use loom::cell;
     pub use loom::sync::Arc;
     pub use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     pub use loom::thread::{Thread, current, park};
-
-    /// `Relaxed` if this is the ordering that the run weakens, else the one written at its place.
-    pub(crate) fn named_ordering(name: &'static str, ordering: Ordering) -> Ordering {
-        static WEAKENED: OnceLock<Option<String>> = OnceLock::new();
-        let weakened = WEAKENED.get_or_init(|| std::env::var("TASKYARD_WEAKEN").ok());
-        if weakened.as_deref() == Some(name) {
-            Ordering::Relaxed
-        } else {
-            ordering
-        }
-    }
 
     /// A cell whose content is reached only inside a closure, so that the checker can watch.
     #[derive(Debug)]

@@ -17,6 +17,7 @@
 //! | `tests/bell.rs` | which ring has something, and the sleep of its one reader |
 //! | `tests/sleep.rs` | the sleep of many thieves |
 //! | `tests/composed.rs` | a task's whole way, over all of them |
+//! | `tests/shutdown.rs` | ports that go, pools that close, and who sleeps or stands still then |
 //! | `tests/shim.rs` | that the code under test uses loom's atomics at all |
 //!
 //! # Canaries

@@ -39,6 +39,35 @@ fn ring_keeps_order_over_the_wrap() {
     });
 }
 
+/// The same in batches: what is published and freed at once is whole, over the wrap.
+#[test]
+fn ring_batches_keep_order_over_the_wrap() {
+    model("ring_batches_keep_order_over_the_wrap", 10, || {
+        let census = Census::default();
+        let (mut producer, mut consumer) = ring_at(2, BEFORE_WRAP);
+        let mut items = [1, 2, 3].map(|number| census.item(number)).into_iter();
+        let pushing = spawn(move || {
+            while items.len() > 0 {
+                if producer.push_batch(&mut items) == 0 {
+                    yield_now();
+                }
+            }
+        });
+        let mut popped = 0;
+        while popped < 3 {
+            let count = consumer.pop_batch(2, |item| {
+                popped += 1;
+                assert_eq!(item.number(), popped);
+            });
+            if count == 0 {
+                yield_now();
+            }
+        }
+        join(pushing);
+        assert_eq!(census.alive(), 0);
+    });
+}
+
 /// A consumer that hears that the producer is gone has had everything.
 #[test]
 fn ring_closes_after_its_last_item() {

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use crate::output::say;
 use crate::process::Ended;
 use crate::verdict::NotPassed;
 use crate::workspace::Workspace;
@@ -49,14 +50,14 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), NotPassed> {
         .map_err(|error| NotPassed::failed(format!("{}: {error}", logs.display())))?;
     let wrong = parallel::map(&canaries, |canary| {
         let fate = try_one(canary, &models, &logs);
-        println!("{:<9} {} by {}", fate.word(), canary.ordering, canary.model);
+        say!("{:<9} {} by {}", fate.word(), canary.ordering, canary.model);
         (fate != Fate::Caught).then(|| format!("{} {fate}", canary.ordering))
     });
     let wrong: Vec<_> = wrong.into_iter().flatten().collect();
     if wrong.is_empty() {
         return Ok(());
     }
-    println!("what each model printed: {}", logs.display());
+    say!("what each model printed: {}", logs.display());
     Err(NotPassed::failed(wrong.join("; ")))
 }
 

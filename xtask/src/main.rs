@@ -9,10 +9,12 @@
 mod canaries;
 mod icounts;
 mod loom;
+mod output;
 mod parallel;
 mod process;
 mod python;
 mod report;
+mod sanitizers;
 mod steps;
 mod tidy;
 mod toolchain;
@@ -24,6 +26,7 @@ use std::time::Instant;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::output::say;
 use crate::report::{Line, Report};
 use crate::steps::Step;
 use crate::verdict::Verdict;
@@ -41,6 +44,8 @@ struct Cli {
 enum Subcommands {
     /// Run every check there is, keep going after a failure, and print a table.
     Test(TestArgs),
+    /// Run the models of the lock-free joints and their canaries, and nothing else.
+    Loom(LoomArgs),
 }
 
 #[derive(Debug, Args)]
@@ -56,8 +61,26 @@ struct TestArgs {
     long: bool,
 }
 
+#[derive(Debug, Args)]
+struct LoomArgs {
+    /// Search wider: one more preemption.
+    #[arg(long)]
+    long: bool,
+}
+
+impl From<LoomArgs> for TestArgs {
+    fn from(LoomArgs { long }: LoomArgs) -> Self {
+        let only = ["loom", "canaries"].map(String::from).into();
+        let list = false;
+        Self { only, list, long }
+    }
+}
+
 fn main() -> ExitCode {
-    let Subcommands::Test(args) = Cli::parse().command;
+    let args = match Cli::parse().command {
+        Subcommands::Test(args) => args,
+        Subcommands::Loom(args) => args.into(),
+    };
     match test(&args) {
         Ok(code) => code,
         Err(message) => {
@@ -72,12 +95,12 @@ fn test(args: &TestArgs) -> Result<ExitCode, String> {
     let steps = steps::select(steps::all(&workspace), &args.only)?;
     if args.list {
         for step in &steps {
-            println!("{:<10} {}", step.name, step.about);
+            say!("{:<10} {}", step.name, step.about);
         }
         return Ok(ExitCode::SUCCESS);
     }
     let report = run_all(&workspace, &steps);
-    print!("\n{report}");
+    say!("\n{}", report.to_string().trim_end());
     Ok(if report.has_failure() {
         ExitCode::FAILURE
     } else {
@@ -89,7 +112,7 @@ fn test(args: &TestArgs) -> Result<ExitCode, String> {
 fn run_all(workspace: &Workspace, steps: &[Step]) -> Report {
     let mut report = Report::default();
     for step in steps {
-        println!("\n==> {}: {}", step.name, step.about);
+        say!("\n==> {}: {}", step.name, step.about);
         let start = Instant::now();
         let verdict = Verdict::from((step.run)(workspace));
         let line = Line {
@@ -97,7 +120,7 @@ fn run_all(workspace: &Workspace, steps: &[Step]) -> Report {
             verdict,
             duration: start.elapsed(),
         };
-        println!("<== {line}");
+        say!("<== {line}");
         report.push(line);
     }
     report
@@ -117,8 +140,23 @@ mod tests {
             "--only",
             "loom",
         ]);
-        let Subcommands::Test(args) = cli.command;
+        let Subcommands::Test(args) = cli.command else {
+            panic!("another command")
+        };
         assert_eq!(args.only, ["fmt", "tidy", "loom"]);
         assert!(!args.list && !args.long);
+    }
+
+    #[test]
+    fn the_models_have_a_command_of_their_own() {
+        let cli = Cli::parse_from(["cargo xtask", "loom", "--long"]);
+        let Subcommands::Loom(args) = cli.command else {
+            panic!("another command")
+        };
+        let args = TestArgs::from(args);
+        assert!(args.long);
+        let steps = steps::all(&Workspace::find(args.long).unwrap());
+        let names = steps::select(steps, &args.only).unwrap();
+        assert!(names.iter().map(|step| step.name).eq(["loom", "canaries"]));
     }
 }

@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::output::say;
 use crate::verdict::NotPassed;
 
 /// How often a running program is looked at.
@@ -20,7 +21,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// `Failed` if it cannot be started, ends with an error, or takes longer than `limit`.
 pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<(), NotPassed> {
     let shown = show(command);
-    println!("$ {shown}");
+    say!("$ {shown}");
     // Inherited standard input would let a test wait for a person.
     command.stdin(Stdio::null());
     match status_within(command, limit) {

@@ -5,7 +5,7 @@ use std::fs;
 use crate::process::run;
 use crate::verdict::NotPassed;
 use crate::workspace::Workspace;
-use crate::{canaries, icounts, loom, python, tidy, toolchain};
+use crate::{canaries, icounts, loom, python, sanitizers, tidy, toolchain};
 
 /// One check.
 #[derive(Debug, Clone, Copy)]
@@ -71,7 +71,16 @@ pub(crate) fn all(workspace: &Workspace) -> Vec<Step> {
         step("bench", "a short run of the harness loses no task", bench),
         step("deny", "licences and sources of the dependencies", deny),
         step("miri", "unit tests under Miri", miri),
-        step("tsan", "the dispatcher's tests under ThreadSanitizer", tsan),
+        step(
+            "asan",
+            "no leak and no stray access, by AddressSanitizer",
+            sanitizers::address,
+        ),
+        step(
+            "tsan",
+            "no data race in the dispatcher, by ThreadSanitizer",
+            sanitizers::thread,
+        ),
     ]);
     steps
 }
@@ -221,24 +230,6 @@ fn miri(workspace: &Workspace) -> Result<(), NotPassed> {
         "taskyard-protocol",
     ]);
     command.env("CARGO_TARGET_DIR", workspace.target.join("miri"));
-    run(&mut command, workspace.limit())
-}
-
-fn tsan(workspace: &Workspace) -> Result<(), NotPassed> {
-    let host = toolchain::need_tsan(workspace)?;
-    let mut command = workspace.command("cargo");
-    command.args([
-        "+nightly",
-        "test",
-        "-Zbuild-std",
-        "--target",
-        &host,
-        "--lib",
-    ]);
-    command
-        .args(["-p", "taskyard-dispatcher"])
-        .env("RUSTFLAGS", "-Zsanitizer=thread");
-    command.env("CARGO_TARGET_DIR", workspace.target.join("tsan"));
     run(&mut command, workspace.limit())
 }
 

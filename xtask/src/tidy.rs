@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::{fmt, fs, io};
 
+use crate::output::say;
 use crate::verdict::NotPassed;
 use crate::workspace::Workspace;
 
@@ -29,9 +30,9 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), NotPassed> {
         .map_err(|error| NotPassed::failed(format!("reading the sources: {error}")))?;
     let findings = check(&files);
     for finding in &findings {
-        println!("{finding}");
+        say!("{finding}");
     }
-    println!("{} files", files.len());
+    say!("{} files", files.len());
     match findings.len() {
         0 => Ok(()),
         count => Err(NotPassed::failed(format!("{count} findings"))),

@@ -38,15 +38,13 @@ pub(crate) fn need_miri(workspace: &Workspace) -> Result<(), NotPassed> {
     Err(NotPassed::skipped(reason))
 }
 
-/// Asks for all that ThreadSanitizer needs, and answers the host's target triple.
-///
-/// The standard library must be instrumented too, hence its sources: without, every `Arc` is
-/// reported as a race.
+/// Asks for a nightly toolchain with the runtime of a sanitizer, `asan` or `tsan`, and answers the
+/// host's target triple.
 ///
 /// # Errors
 ///
-/// `Skipped` if there is no nightly toolchain, no sanitizer runtime or no `rust-src` in it.
-pub(crate) fn need_tsan(workspace: &Workspace) -> Result<String, NotPassed> {
+/// `Skipped` if there is no nightly toolchain, or none with that runtime.
+pub(crate) fn need_sanitizer(workspace: &Workspace, runtime: &str) -> Result<String, NotPassed> {
     let rustc = |args: &[&str]| {
         process::stdout_of(workspace.command("rustc").arg("+nightly").args(args))
             .ok_or_else(|| NotPassed::skipped("no nightly toolchain"))
@@ -55,19 +53,13 @@ pub(crate) fn need_tsan(workspace: &Workspace) -> Result<String, NotPassed> {
     let host = host_in_version(&version)
         .ok_or_else(|| NotPassed::skipped("`rustc +nightly -vV` names no host"))?;
     let sysroot = rustc(&["--print", "sysroot"])?;
-    let rustlib = Path::new(sysroot.trim()).join("lib/rustlib");
-    if !rustlib.join("src/rust/library").is_dir() {
-        let reason = "nightly lacks rust-src (`rustup component add --toolchain nightly rust-src`)";
-        return Err(NotPassed::skipped(reason));
-    }
-    if !rustlib
+    let library = Path::new(sysroot.trim())
+        .join("lib/rustlib")
         .join(host)
-        .join("lib/librustc-nightly_rt.tsan.a")
-        .is_file()
-    {
-        return Err(NotPassed::skipped(format!(
-            "no ThreadSanitizer runtime for {host}"
-        )));
+        .join(format!("lib/librustc-nightly_rt.{runtime}.a"));
+    if !library.is_file() {
+        let reason = format!("nightly has no runtime of {runtime} for {host}");
+        return Err(NotPassed::skipped(reason));
     }
     Ok(host.to_owned())
 }

@@ -190,6 +190,7 @@ pub(crate) const fn registration(name: u128, number: u32, slots: u16) -> Registr
         instance: 1,
         number,
         slots,
+        prefetch: 0,
         busy: 0,
         labels: Labels::NONE,
         token,
@@ -225,6 +226,8 @@ pub(crate) fn outcomes(port: &mut Port<Counted>) -> Vec<OutcomeReply> {
 
 /// Small capacities, in which everything fills up.
 pub(crate) const SMALL: Config = Config {
+    slots_max: 1024,
+    prefetch_max: 0,
     tasks: 8,
     clients: 4,
     workers: 4,

@@ -51,10 +51,11 @@ impl World {
             } => {
                 let employee = Employee {
                     name: u128::from(name >> TASK_BITS),
-                    slots,
+                    slots: slots.slots,
                 };
                 self.peers[at].workers.insert((worker.0, epoch.0), employee);
             }
+            Reply::Recall { .. } => unreachable!("no worker here takes tasks ahead"),
             Reply::Evict { worker, epoch } => self.worker_is_gone_quietly(at, worker, epoch),
             Reply::Abort {
                 handle, attempt, ..
