@@ -14,10 +14,13 @@
 //! take turns. So both see the same machine, and the ratio of adjacent blocks is the one to trust.
 //!
 //! `bench-harness icounts` is another program under the same roof: it counts instructions instead
-//! of measuring times ([`icounts`]).
+//! of measuring times ([`icounts`]). `bench-harness starvation` is a third: how long a ready worker
+//! waits when all threads spin ([`spin_wait`]). And `bench-harness contention` races the lock-free
+//! joints against those of others ([`contention`]).
 
 mod alloc;
 mod child;
+mod contention;
 mod error;
 mod hgrm;
 mod icounts;
@@ -37,6 +40,7 @@ mod run;
 mod scratch;
 mod series;
 mod socket;
+mod spin_wait;
 mod stats;
 mod summary;
 mod table;
@@ -53,6 +57,8 @@ fn main() -> ExitCode {
         (Some(child::ROLE), Some(role)) => {
             return ExitCode::from(u8::from(roles::run(&role).is_err()));
         }
+        (Some("starvation"), first) => spin_wait::run(first.into_iter().chain(arguments)),
+        (Some("contention"), first) => contention::run(first.into_iter().chain(arguments)),
         (Some("icounts"), first) => icounts::run(first.into_iter().chain(arguments)),
         (Some(icounts::CHILD), first) => icounts::run_child(first.into_iter().chain(arguments)),
         _ => options::Options::from_command_line().and_then(run::run),

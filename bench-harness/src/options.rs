@@ -25,7 +25,8 @@ const DURATION_S_MAX: f64 = 3600.0;
     name = "bench-harness",
     version,
     after_help = "`bench-harness icounts --help` tells how \
-    instructions are counted instead"
+    instructions are counted instead, `bench-harness starvation --help` how \
+    long a ready worker waits"
 )]
 struct Arguments {
     /// Workers: one count measures the usual curve (1, 16, 64, 256, 1024) up to it, a list just

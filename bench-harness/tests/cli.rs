@@ -199,3 +199,60 @@ fn a_signal_in_the_middle_leaves_neither_a_process_nor_a_folder_behind() {
         (!started.iter().any(|&pid| is_alive(pid))).then_some(())
     });
 }
+
+#[test]
+fn starvation_reports_a_wait_for_each_strategy() {
+    let output = Command::new(env!("CARGO_BIN_EXE_bench-harness"))
+        .args(["starvation", "--seconds", "0.1"])
+        .output()
+        .expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    for strategy in ["spin", "backoff", "park"] {
+        let row = text.lines().find(|line| line.starts_with(strategy));
+        let row = row.unwrap_or_else(|| panic!("no row for {strategy}: {text}"));
+        assert_eq!(row.split_whitespace().count(), 6, "{row}");
+    }
+    let refused = Command::new(env!("CARGO_BIN_EXE_bench-harness"))
+        .args(["starvation", "--seconds", "0"])
+        .output()
+        .expect("it runs");
+    assert!(!refused.status.success());
+}
+
+#[test]
+fn a_quick_race_of_every_joint_leaves_its_figures() {
+    let folder = Folder::new("contention");
+    let output = bench("contention --quick --rounds 1", &folder.0);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let text = fs::read_to_string(folder.0.join("contention.json")).expect("there is a file");
+    let file: Value = serde_json::from_str(&text).expect("it is JSON");
+    let races = file["races"].as_array().expect("races are a list");
+    for word in [
+        "ring",
+        "pool",
+        "claim",
+        "bells",
+        "wake-up",
+        "round trip",
+        "window",
+    ] {
+        let is_there = |race: &Value| race["race"].as_str().is_some_and(|it| it.starts_with(word));
+        assert!(races.iter().any(is_there), "{word}: {text}");
+    }
+    for race in races {
+        let [low, median, high] = ["low", "median", "high"].map(|end| race["ratio"][end].as_f64());
+        assert!(low > Some(0.0) && low <= median && median <= high, "{race}");
+    }
+}
+
+#[test]
+fn a_race_that_is_not_there_is_refused_in_one_line() {
+    let folder = Folder::new("no-such-race");
+    let output = bench("contention --only horses", &folder.0);
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+    assert!(said.contains("horses"), "{said}");
+}

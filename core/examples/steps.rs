@@ -57,6 +57,7 @@ impl Bench {
                 instance: 1,
                 number: 1,
                 slots: 1,
+                prefetch: 0,
                 busy: 0,
                 labels,
                 token: Token(0),

@@ -15,6 +15,7 @@ const RINGS: u32 = 1_024;
 /// As large as what goes through a mailbox.
 type Item = [u64; 3];
 
+/// One operation is a push and the pop of what it pushed.
 pub(super) fn ring() -> u64 {
     let (mut producer, mut consumer) = new_ring::<Item>(64);
     measured(&mut || {
@@ -26,6 +27,7 @@ pub(super) fn ring() -> u64 {
     ROUNDS
 }
 
+/// One operation is a push and the theft of what it pushed, with nobody in the way.
 pub(super) fn pool() -> u64 {
     let (mut injector, stealer) = new_pool::<Item>(64);
     measured(&mut || {
@@ -37,6 +39,7 @@ pub(super) fn pool() -> u64 {
     ROUNDS
 }
 
+/// One operation is a whole stay in the table: put, publish, claim with its share, take.
 pub(super) fn claim() -> u64 {
     let (mut owner, claimant) = task_table::<[u8; 24]>(64);
     measured(&mut || {
@@ -52,6 +55,7 @@ pub(super) fn claim() -> u64 {
     ROUNDS
 }
 
+/// As [`claim`], but withdrawn instead of claimed: put, publish, revoke, take.
 pub(super) fn revoke() -> u64 {
     let (mut owner, _claimant) = task_table::<[u8; 24]>(64);
     measured(&mut || {

@@ -156,6 +156,7 @@ fn admit(scheduler: &mut Scheduler, now: Instant, number: u32) -> (WorkerId, Epo
         instance: u64::from(number),
         number: 1,
         slots: 1,
+        prefetch: 0,
         busy: 0,
         labels: Labels::new([LABEL]),
         token: Token(0),
