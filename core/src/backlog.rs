@@ -29,6 +29,8 @@ struct Flow {
     home: Home,
     client: u32,
     level: Priority,
+    /// The last walk that needs not look at it: it has, or what has joined since is new.
+    walked: u32,
 }
 
 linked!(Flow, Turns, turn);
@@ -63,6 +65,9 @@ pub(crate) struct Backlogs {
     flows: Vec<Flow>,
     free: List<Turns>,
     index: Index,
+    /// The number of the present walk, and the task that it looks at next, or [`NIL`].
+    walk: u32,
+    cursor: u32,
 }
 
 impl Backlogs {
@@ -77,6 +82,8 @@ impl Backlogs {
             flows: Vec::with_capacity(flows as usize),
             free: List::new(),
             index: Index::new(flows),
+            walk: 0,
+            cursor: NIL,
         }
     }
 
@@ -126,6 +133,8 @@ impl Backlogs {
         tasks[index as usize].detail = flow;
         let record = &mut self.flows[flow as usize];
         record.tasks.push_front(tasks, index);
+        // What comes back has to be met, whether or not its flow has been.
+        record.walked = self.walk.wrapping_sub(1);
         let (home, level, linked) = (record.home, record.level.index(), record.turn.is_linked());
         let slot = self.slot(home);
         let backlog = &mut self.all[slot];
@@ -152,7 +161,11 @@ impl Backlogs {
         let level = backlog.occupied.checked_ilog2()? as usize;
         let flow = backlog.turns[level].front()?;
         let record = &mut self.flows[flow as usize];
-        let index = record.tasks.pop_front(tasks)?;
+        let index = record.tasks.front()?;
+        if self.cursor == index {
+            self.cursor = record.tasks.after(tasks, index).unwrap_or(NIL);
+        }
+        record.tasks.remove(tasks, index);
         if record.tasks.is_empty() {
             self.leave_turn(flow);
         } else if !backlog.turns[level].is_last(flow) {
@@ -166,10 +179,48 @@ impl Backlogs {
     pub(crate) fn remove(&mut self, tasks: &mut [TaskRecord], index: u32) {
         let flow = tasks[index as usize].detail;
         let record = &mut self.flows[flow as usize];
+        if self.cursor == index {
+            self.cursor = record.tasks.after(tasks, index).unwrap_or(NIL);
+        }
         record.tasks.remove(tasks, index);
         if record.tasks.is_empty() {
             self.leave_turn(flow);
         }
+    }
+
+    /// Begins a walk through one backlog; there is one at a time.
+    pub(crate) fn start_walk(&mut self) {
+        self.walk = self.walk.wrapping_add(1);
+        self.cursor = NIL;
+    }
+
+    /// The next task of the walk, whatever has joined and left meanwhile. What is put back before
+    /// all others is met, too; what joins behind may be. Looks at each flow in turn, if it has to
+    /// find the next one: at most as many as there are clients, for each level.
+    pub(crate) fn walk(&mut self, tasks: &[TaskRecord], home: Home) -> Option<u32> {
+        if self.cursor == NIL {
+            let flow = self.find_unwalked(home)?;
+            self.flows[flow as usize].walked = self.walk;
+            self.cursor = self.flows[flow as usize].tasks.front()?;
+        }
+        let index = self.cursor;
+        let flow = tasks[index as usize].detail as usize;
+        self.cursor = self.flows[flow].tasks.after(tasks, index).unwrap_or(NIL);
+        Some(index)
+    }
+
+    /// Whether nothing is left to be met.
+    pub(crate) fn is_walked(&self, home: Home) -> bool {
+        self.cursor == NIL && self.find_unwalked(home).is_none()
+    }
+
+    fn find_unwalked(&self, home: Home) -> Option<u32> {
+        let backlog = &self.all[self.slot(home)];
+        let mut flows = backlog
+            .turns
+            .iter()
+            .flat_map(|turns| turns.iter(&self.flows));
+        flows.find(|flow| self.flows[*flow as usize].walked != self.walk)
     }
 
     /// An empty flow takes no turns; it is given up unless it was added to last.
@@ -222,6 +273,7 @@ impl Backlogs {
             home: task.home,
             client: task.client,
             level: task.priority,
+            walked: self.walk,
         };
         let flow = match self.free.pop_front(&mut self.flows) {
             Some(flow) => {
@@ -250,11 +302,11 @@ impl Backlogs {
 
     #[inline]
     fn slot(&self, home: Home) -> usize {
-        match home.route() {
-            Route::Any => 0,
-            Route::Worker(place) => 1 + place as usize,
-            Route::Label(label) => 1 + self.workers + label as usize,
+        if let Route::Label(label) = home.route() {
+            return 1 + self.workers + label as usize;
         }
+        // `any` and workers are numbered like their backlogs.
+        home.bits() as usize
     }
 
     /// Checks every flow, the slow way: `waits` says which tasks are to be in one.

@@ -28,6 +28,12 @@ pub struct Config {
     pub labels: u32,
     /// Attachments of transports, in-process clients and in-process workers.
     pub ports: u16,
+    /// Slots of one worker; a registration that asks for more is admitted with so many. Each takes
+    /// some memory at its port, and whoever has most free slots is given most tasks.
+    pub slots_max: u16,
+    /// Tasks that one worker may have on the wire beyond its slots; a registration that asks for
+    /// more is admitted with so many.
+    pub prefetch_max: u16,
     /// Envelopes in one worker's mailbox. Those count that run: a worker has no more tasks at once
     /// that came through its mailbox, however many slots it has.
     pub mailbox: u32,
@@ -58,6 +64,8 @@ impl Default for Config {
             workers: 4096,
             labels: 256,
             ports: 256,
+            slots_max: 1024,
+            prefetch_max: 32,
             mailbox: 64,
             pool: 4096,
             quota: 0,
@@ -191,6 +199,23 @@ impl Limits {
         self.config.mailbox
     }
 
+    /// Slots of one worker.
+    #[must_use]
+    pub const fn slots_max(&self) -> u16 {
+        // None at all would be no worker.
+        if self.config.slots_max == 0 {
+            1
+        } else {
+            self.config.slots_max
+        }
+    }
+
+    /// Tasks that one worker may have on the wire beyond its slots.
+    #[must_use]
+    pub const fn prefetch_max(&self) -> u16 {
+        self.config.prefetch_max
+    }
+
     /// Envelopes in the pool. Its window is never larger, so a pool of this size never overflows.
     #[must_use]
     pub const fn pool(&self) -> u32 {
@@ -240,9 +265,11 @@ impl Limits {
     }
 
     /// Directed envelopes that a worker with so many slots may have at once.
-    pub(crate) fn window(&self, slots: u16) -> u32 {
+    pub(crate) fn window(&self, slots: u16, prefetch: u16) -> u32 {
         // One for each slot that may run it, and some that are there when a slot becomes free.
-        (u32::from(slots) + self.queue_ahead()).clamp(1, self.mailbox())
+        // What is on the wire beyond the slots counts among these.
+        let ahead = self.queue_ahead().max(prefetch.into());
+        (u32::from(slots) + ahead).clamp(1, self.mailbox())
     }
 
     /// Memory of all task tables when every place has been used, in bytes. Until then the pages of
@@ -337,13 +364,13 @@ mod tests {
         }
         .validate()
         .expect("sense");
-        assert_eq!(limits.window(u16::MAX), 4);
+        assert_eq!(limits.window(u16::MAX, 0), 4);
         let narrow = Config {
             queue_ahead: 0,
             ..Config::default()
         }
         .validate()
         .expect("sense");
-        assert_eq!((narrow.window(0), narrow.window(3)), (1, 3));
+        assert_eq!((narrow.window(0, 0), narrow.window(3, 2)), (1, 5));
     }
 }

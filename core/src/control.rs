@@ -122,6 +122,8 @@ pub enum Explanation {
     Withdrawing,
     /// Somebody took it from the pool, and has not said yet who.
     Claimed,
+    /// It was sent to this worker ahead of a slot, and is not known to have started.
+    Prefetched(WorkerId),
     /// A worker has it.
     Running {
         /// Who.

@@ -31,7 +31,7 @@ pub(crate) struct Class(u8);
 impl Class {
     /// Nothing is out: hungry.
     pub(crate) const IDLE: Self = Self(0);
-    /// All slots are taken, and one more would be there when one becomes free.
+    /// All slots are taken; what else it is given is there when one becomes free.
     const AHEAD: Self = Self(7);
     /// Nothing can be offered.
     const CLOSED: Self = Self(8);
@@ -43,11 +43,12 @@ impl Class {
     /// One bit for each class that can be offered something.
     const OFFERABLE: u16 = 0xff;
 
-    /// The class of a worker with this load; `room` says whether there is credit.
-    pub(crate) fn of(load: u32, slots: u32, room: bool) -> Self {
-        if load > slots || !room {
+    /// The class of a worker with this load; `places` are its slots and what may be sent ahead,
+    /// `room` says whether there is credit.
+    pub(crate) fn of(load: u32, slots: u32, places: u32, room: bool) -> Self {
+        if load > places || !room {
             Self::CLOSED
-        } else if load == slots {
+        } else if load >= slots {
             Self::AHEAD
         } else if load == 0 {
             Self::IDLE
@@ -327,13 +328,15 @@ mod tests {
 
     #[test]
     fn the_classes_follow_the_share_of_the_slots() {
-        let class = |load, slots| Class::of(load, slots, true);
+        let class = |load, slots| Class::of(load, slots, slots, true);
         assert_eq!(class(0, 1), Class::IDLE);
         assert!(class(1, 4) < class(3, 4));
         assert_eq!(class(1, 2), class(2, 4));
         assert_eq!(class(1, 1), Class::AHEAD);
         assert_eq!(class(2, 1), Class::CLOSED);
-        assert_eq!(Class::of(0, 1, false), Class::CLOSED);
+        assert_eq!(Class::of(0, 1, 1, false), Class::CLOSED);
+        assert_eq!(Class::of(3, 1, 3, true), Class::AHEAD);
+        assert_eq!(Class::of(4, 1, 3, true), Class::CLOSED);
         assert!(class(63, 64) < Class::AHEAD);
     }
 
@@ -344,7 +347,7 @@ mod tests {
         let gpu = crews.take_ref(LabelKey(9)).expect("room");
         let mut labels = COMMON;
         labels[1] = gpu;
-        let half = Class::of(1, 2, true);
+        let half = Class::of(1, 2, 2, true);
         crews.move_to(0, &COMMON, Class::ABSENT, Class::IDLE);
         crews.move_to(1, &labels, Class::ABSENT, half);
         crews.move_to(2, &labels, Class::ABSENT, Class::IDLE);

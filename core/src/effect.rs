@@ -52,6 +52,17 @@ pub enum Effect {
 pub enum Reply {
     /// An outcome for a client of that port.
     Outcome(OutcomeReply),
+    /// Ask a worker to give back a task that it was sent ahead, unless it has started it.
+    Recall {
+        /// Its place in the table.
+        worker: WorkerId,
+        /// Its incarnation.
+        epoch: Epoch,
+        /// The task.
+        handle: TaskHandle,
+        /// Which execution of it.
+        attempt: Attempt,
+    },
     /// Ask a worker to stop what it runs.
     Abort {
         /// Its place in the table.

@@ -38,12 +38,25 @@ pub struct Registration {
     pub number: u32,
     /// Tasks that it runs at once; 0 is read as 1.
     pub slots: u16,
+    /// Tasks that it may be sent beyond those, and starts as soon as a slot is free.
+    pub prefetch: u16,
     /// Slots still taken by attempts of earlier incarnations (rule R5).
     pub busy: u16,
     /// What tasks may ask for.
     pub labels: Labels,
     /// Comes back with the answer.
     pub token: Token,
+}
+
+/// How much a worker takes; see [`Registration`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WorkerSlots {
+    /// Tasks that it runs at once.
+    pub slots: u16,
+    /// Tasks that it may be sent beyond those.
+    pub prefetch: u16,
+    /// Slots taken by attempts of earlier incarnations.
+    pub busy: u16,
 }
 
 /// Why a registration was refused.

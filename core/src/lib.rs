@@ -71,7 +71,7 @@ pub use effect::{Effect, Envelope, OutcomeReply, Reply, Tried};
 pub use error::ConfigError;
 pub use event::{
     ClientHello, HelloRefusal, Registered, Registration, RegistrationRefusal, Report, Reported,
-    Revoked, Source, Submitted, Verdict, Welcome,
+    Revoked, Source, Submitted, Verdict, Welcome, WorkerSlots,
 };
 pub use id::{
     Attempt, ClientId, Epoch, LabelKey, Labels, NameKey, PortId, Priority, Stamp, TaskHandle,

@@ -13,8 +13,8 @@ pub struct Stats {
     pub refused: u64,
     /// Submits of a task that was known.
     pub known: u64,
-    /// Tasks and parts that were told to be running: by a claim, by a lost revoke, or by their
-    /// result.
+    /// Tasks and parts that were told to be running: by a claim, by a lost revoke, by the
+    /// worker, or by their result.
     pub started: u64,
     /// Tasks and parts that ended as `Completed`.
     pub completed: u64,
@@ -26,6 +26,12 @@ pub struct Stats {
     pub rerun: u64,
     /// Attempts that failed and were followed by another.
     pub retried: u64,
+    /// Tasks that were sent to a worker ahead of its slots, as far as was told.
+    pub prefetched: u64,
+    /// Tasks that a worker was asked to give back.
+    pub recalled: u64,
+    /// Tasks that a worker gave back before it had started them.
+    pub given_back: u64,
     /// Offers that were withdrawn because another worker was hungry.
     pub reoffered: u64,
     /// Waits of a task for its lost worker's name to return.

@@ -14,6 +14,9 @@
 //!                            │    Done    ──Lost──▶ Taken (pool)
 //! ```
 //!
+//! * `Prefetched` (not drawn) lies between `Queued` and `Running` for a worker that takes tasks
+//!   ahead of its slots: it was sent, and is not known to have started. The worker says `started`,
+//!   or gives it back when asked to; see `scheduler/prefetch.rs`.
 //! * `Queued` in a mailbox may already be running there: nobody reports the claim of a directed
 //!   task. A revoke finds out, and so does the result.
 //! * `Taken`: a revoke lost, so somebody took it from the pool; its `Claimed` is on the way.
@@ -77,6 +80,17 @@ impl Home {
         }
     }
 
+    /// The place of the only worker, of a task for one.
+    #[inline]
+    pub(crate) const fn place(self) -> Option<u32> {
+        let place = self.0.wrapping_sub(1);
+        if place < Self::LABELS - 1 {
+            Some(place)
+        } else {
+            None
+        }
+    }
+
     /// As a number.
     pub(crate) const fn bits(self) -> u32 {
         self.0
@@ -96,6 +110,9 @@ pub(crate) enum TaskState {
     Revoking,
     /// Claimed from the pool, by whom is not told yet.
     Taken,
+    /// Sent to its worker ahead of a slot, and not known to have started. With a wish, the worker
+    /// was or will be asked to give it back.
+    Prefetched,
     /// Claimed by its worker.
     Running,
     /// Claimed by its worker, which was or will be asked to stop.
@@ -258,7 +275,7 @@ pub(crate) struct TaskRecord {
     pub(crate) held: bool,
     /// `start_within` matters no longer: it has started, or the time is up.
     pub(crate) start_settled: bool,
-    /// In the list of aborts to send instead of the worker's assignments.
+    /// In the list of aborts, or of what is to be asked back, instead of the worker's others.
     pub(crate) abort_due: bool,
     /// Its worker was given up because it did not answer the abort of this task.
     pub(crate) grace_over: bool,
@@ -319,6 +336,35 @@ impl TaskRecord {
         }
     }
 
+    /// Makes it as good as untouched for the next tenant, but for what outlives tenants and for
+    /// what the next one says of itself.
+    #[inline]
+    pub(crate) fn renew(&mut self) {
+        debug_assert!(!self.place.is_linked() && !self.owned.is_linked());
+        debug_assert!(!self.timed.is_linked());
+        if self.kind == Kind::Multicast {
+            self.parts = Parts::NONE;
+        }
+        self.history = NIL;
+        self.worker = NIL;
+        self.epoch = Epoch(0);
+        self.lost_epoch = Epoch(0);
+        self.detail = 0;
+        self.wish = Wish::None;
+        self.ending = Ending::None;
+        self.kind = Kind::Single;
+        self.attempt = Attempt(1);
+        self.retries = 0;
+        self.by_mail = false;
+        self.choosy = false;
+        self.held = false;
+        self.start_settled = false;
+        self.abort_due = false;
+        self.grace_over = false;
+        self.cancel_seen = false;
+        self.has_result = false;
+    }
+
     /// The handle of the present tenant.
     #[inline]
     pub(crate) const fn handle(&self, index: u32) -> TaskHandle {
@@ -358,16 +404,13 @@ impl TaskRecord {
     /// The only worker that may run it.
     #[inline]
     pub(crate) const fn target(&self) -> Option<u32> {
-        match self.home.route() {
-            Route::Worker(place) => Some(place),
-            _ => None,
-        }
+        self.home.place()
     }
 
     /// Whether only one worker may run it.
     #[inline]
     pub(crate) const fn is_directed(&self) -> bool {
-        matches!(self.home.route(), Route::Worker(_))
+        self.home.place().is_some()
     }
 
     /// Whether nobody waits for its outcome.
@@ -397,7 +440,7 @@ impl TaskRecord {
     #[inline]
     pub(crate) fn is_with(&self, worker: WorkerId, epoch: Epoch) -> bool {
         let out = match self.state {
-            TaskState::Running | TaskState::Aborting => true,
+            TaskState::Prefetched | TaskState::Running | TaskState::Aborting => true,
             TaskState::Queued | TaskState::Revoking => self.by_mail,
             _ => false,
         };

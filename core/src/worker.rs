@@ -80,7 +80,7 @@ pub(crate) struct WorkerRecord {
     pub(crate) paused: bool,
     /// How busy it is; absent if and only if it may be given nothing.
     pub(crate) class: Class,
-    /// Slots that nothing is meant for.
+    /// Slots and prefetch places that nothing is meant for.
     pub(crate) free: u32,
     /// Where it stands in its crews: not behind where it belongs; see `crew`.
     pub(crate) listed: Class,
@@ -89,6 +89,8 @@ pub(crate) struct WorkerRecord {
     pub(crate) labels: LabelPlaces,
     pub(crate) due: Due,
     pub(crate) slots: u16,
+    /// Tasks that it may be sent beyond its slots.
+    pub(crate) prefetch: u16,
     /// Slots taken by attempts of earlier incarnations (rule R5).
     pub(crate) busy: u16,
     /// Tasks in its mailbox or running on it.
@@ -112,9 +114,9 @@ pub(crate) struct WorkerRecord {
     pub(crate) returned: bool,
     /// It matters when its name returns.
     pub(crate) ghost: bool,
-    /// Tasks in its mailbox that others may run, too.
+    /// Tasks in its mailbox, or sent ahead, that others may run, too.
     pub(crate) offers: List<Place>,
-    /// Tasks running on it that it is to be asked to stop.
+    /// Tasks that it is to be asked to stop, or to give back.
     pub(crate) aborts: List<Place>,
     pub(crate) ready: Link,
     pub(crate) control: Link,
@@ -157,6 +159,7 @@ impl WorkerRecord {
                 retire: false,
             },
             slots: 0,
+            prefetch: 0,
             busy: 0,
             taken: 0,
             named: 0,
@@ -218,19 +221,21 @@ impl WorkerRecord {
         self.is_up() && !self.draining
     }
 
-    /// How busy it is, and how many slots nothing is meant for: what follows from its other fields.
+    /// How busy it is, and how many slots and prefetch places nothing is meant for: what follows
+    /// from its other fields.
     #[inline]
     pub(crate) fn load_now(&self) -> (Class, u32) {
         if !self.is_open() {
             return (Class::ABSENT, 0);
         }
         let (load, slots) = (self.load(), u32::from(self.slots));
+        let places = slots + u32::from(self.prefetch);
         let class = if load > slots && !self.offers.is_empty() {
             Class::OVER
         } else {
-            Class::of(load, slots, self.window.room() > 0)
+            Class::of(load, slots, places, self.window.room() > 0)
         };
-        (class, slots.saturating_sub(load))
+        (class, places.saturating_sub(load))
     }
 
     /// Slots taken, and tasks that wait for one.

@@ -325,6 +325,17 @@ impl<P: Payload> Dispatcher<P> {
             } => {
                 self.drained(now, port, (worker, epoch), mailbox);
             }
+            Event::Paused { worker, epoch } => self.scheduler.handle_paused(now, worker, epoch),
+            Event::Hold { worker, held } => _ = self.scheduler.handle_hold(now, worker, held),
+            Event::Drain(worker) => _ = self.scheduler.handle_drain(now, worker),
+            Event::Sweep(sweep) => self.sweep(now, port, sweep),
+            of_attempt => self.handle_attempt(now, of_attempt),
+        }
+    }
+
+    /// What is said about an attempt, its envelope or its slot.
+    fn handle_attempt(&mut self, now: Instant, event: Event<P>) {
+        match event {
             Event::Claimed {
                 handle,
                 attempt,
@@ -333,6 +344,33 @@ impl<P: Payload> Dispatcher<P> {
             } => {
                 self.scheduler
                     .handle_claimed(now, handle, attempt, worker, epoch);
+            }
+            Event::Prefetched {
+                handle,
+                attempt,
+                worker,
+                epoch,
+            } => {
+                self.scheduler
+                    .handle_prefetched(now, handle, attempt, worker, epoch);
+            }
+            Event::Started {
+                handle,
+                attempt,
+                worker,
+                epoch,
+            } => {
+                self.scheduler
+                    .handle_started(now, handle, attempt, worker, epoch);
+            }
+            Event::GivenBack {
+                handle,
+                attempt,
+                worker,
+                epoch,
+            } => {
+                self.scheduler
+                    .handle_given_back(now, handle, attempt, worker, epoch);
             }
             Event::Reported { report, payload } => {
                 let reported = self.scheduler.handle_reported(now, report);
@@ -352,10 +390,7 @@ impl<P: Payload> Dispatcher<P> {
             Event::SlotFreed { worker, epoch } => {
                 self.scheduler.handle_slot_freed(now, worker, epoch);
             }
-            Event::Paused { worker, epoch } => self.scheduler.handle_paused(now, worker, epoch),
-            Event::Hold { worker, held } => _ = self.scheduler.handle_hold(now, worker, held),
-            Event::Drain(worker) => _ = self.scheduler.handle_drain(now, worker),
-            Event::Sweep(sweep) => self.sweep(now, port, sweep),
+            _ => debug_assert!(false, "not about an attempt"),
         }
     }
 
@@ -548,6 +583,17 @@ impl<P: Payload> Dispatcher<P> {
                 handle,
                 attempt,
             } => Reply::Abort {
+                worker,
+                epoch,
+                handle,
+                attempt,
+            },
+            Due::Recall {
+                worker,
+                epoch,
+                handle,
+                attempt,
+            } => Reply::Recall {
                 worker,
                 epoch,
                 handle,

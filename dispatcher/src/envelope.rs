@@ -3,7 +3,7 @@
 use taskyard_core::{
     Attempt, ClientHello, ClientId, Envelope, Epoch, HelloRefusal, OutcomeReply, Registration,
     RegistrationRefusal, Report, Source, Submit, Sweep, TaskHandle, TaskId, Token, Welcome,
-    WorkerId,
+    WorkerId, WorkerSlots,
 };
 
 use crate::ring::Consumer;
@@ -65,6 +65,39 @@ pub enum Event<P> {
         /// Which execution of it.
         attempt: Attempt,
         /// For whom.
+        worker: WorkerId,
+        /// Its incarnation.
+        epoch: Epoch,
+    },
+    /// A pooled task was claimed for this worker, which has no free slot, and sent ahead.
+    Prefetched {
+        /// The task.
+        handle: TaskHandle,
+        /// Which execution of it.
+        attempt: Attempt,
+        /// For whom.
+        worker: WorkerId,
+        /// Its incarnation.
+        epoch: Epoch,
+    },
+    /// A worker has started a task that it was sent ahead.
+    Started {
+        /// The task.
+        handle: TaskHandle,
+        /// Which execution of it.
+        attempt: Attempt,
+        /// Who.
+        worker: WorkerId,
+        /// Its incarnation.
+        epoch: Epoch,
+    },
+    /// A worker gives a task back that it was sent ahead: it never started.
+    GivenBack {
+        /// The task.
+        handle: TaskHandle,
+        /// Which execution of it.
+        attempt: Attempt,
+        /// Who.
         worker: WorkerId,
         /// Its incarnation.
         epoch: Epoch,
@@ -155,10 +188,8 @@ pub enum Reply<P> {
         worker: WorkerId,
         /// Its incarnation.
         epoch: Epoch,
-        /// Tasks that it runs at once.
-        slots: u16,
-        /// Slots still taken by attempts of earlier incarnations.
-        busy: u16,
+        /// How much it takes.
+        slots: WorkerSlots,
         /// The reading end of its mailbox; `None` once the port has taken it.
         mailbox: Option<Consumer<Envelope>>,
     },
@@ -171,6 +202,17 @@ pub enum Reply<P> {
     },
     /// Ask a worker to stop what it runs.
     Abort {
+        /// Its place in the table.
+        worker: WorkerId,
+        /// Its incarnation.
+        epoch: Epoch,
+        /// The task.
+        handle: TaskHandle,
+        /// Which execution of it.
+        attempt: Attempt,
+    },
+    /// Ask a worker to give back a task that it was sent ahead, unless it has started it.
+    Recall {
         /// Its place in the table.
         worker: WorkerId,
         /// Its incarnation.

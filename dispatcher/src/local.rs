@@ -107,6 +107,7 @@ impl<P: Payload> Dispatcher<P> {
                 instance,
                 number,
                 slots,
+                prefetch: 0,
                 busy: 0,
                 labels,
                 token,

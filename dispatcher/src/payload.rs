@@ -6,6 +6,14 @@
 //! claims, until it has its own share. Which of them may touch a slot is decided by the slot's
 //! word alone, as `claim.rs` says: **nothing that a caller does or forgets can break it**, wrong
 //! indices, old stamps and repeated calls included; what would is an assertion.
+//!
+//! # Protocol
+//!
+//! That of `claim.rs`, whose O1 and C2 are here: [`TaskOwner`] asks for a settled phase before it
+//! comes near a cell, and [`TaskClaimant::claim`] holds the phase at `Reading` while it shares.
+//! **The race to avoid:** two threads at one payload, one of which drops it. **Why it cannot be:**
+//! see there; it rests on the orderings `claim.*` and on nothing in this file. A share that panics
+//! still ends the stay, so the owner is never locked out.
 
 use std::cell::Cell;
 use std::fmt;

@@ -14,12 +14,27 @@
 //!     if nothing happened and port.prepare_sleep() { sleep until unparked; port.woke() }
 //! }
 //! ```
+//!
+//! # The end of a port
+//!
+//! | port, when it is dropped | dispatcher |
+//! | --- | --- |
+//! | G1 close both rings (Release, see `ring.rs`), leave the sleepers, hand a wake-up on | D1 answer the bell |
+//! | G2 ring the dispatcher's bell a last time | D2 drain the events; only then look whether the ring is closed |
+//! | | D3 closed: report its peers down, free the rings |
+//!
+//! **The race to avoid:** an event that is in the ring when the dispatcher takes the port for gone,
+//! or a port that goes and is never heard of. **Why it cannot be:** a ring is closed for its
+//! consumer only when it is empty after the flag was seen, and events come before G1 in the port's
+//! own order. G2 comes after G1, so the bell that D1 answers last finds the flag: if D1 came before
+//! G2, the bell is there for next time. What a port was sent and has not read goes with the ring.
 
 use std::fmt;
 use std::sync::Arc;
 
 use taskyard_core::{
     Attempt, Envelope, Epoch, LabelKey, NameKey, PortId, Report, Source, TaskHandle, WorkerId,
+    WorkerSlots,
 };
 
 use crate::doorbell::{Bell, Listener};
@@ -48,6 +63,9 @@ pub struct Delivery<P> {
     pub handle: TaskHandle,
     /// Which execution of it.
     pub attempt: Attempt,
+    /// It has no slot yet, or waits behind one that has none: the worker says when it has
+    /// [`started`](Port::started), and may be asked to give it back.
+    pub ahead: bool,
     /// A share of the payload.
     pub payload: P,
 }
@@ -264,6 +282,56 @@ impl<P: Payload> Port<P> {
         });
     }
 
+    /// Passes on that a worker has started a task that it was sent ahead. False, and nothing
+    /// happens, when it was not, or has said so or reported it before.
+    ///
+    /// # Panics
+    /// As [`send`](Self::send).
+    #[must_use]
+    pub fn started(
+        &mut self,
+        worker: WorkerId,
+        epoch: Epoch,
+        handle: TaskHandle,
+        attempt: Attempt,
+    ) -> bool {
+        let known = self.state.roster.start(worker, epoch, handle, attempt);
+        if known {
+            self.send(Event::Started {
+                handle,
+                attempt,
+                worker,
+                epoch,
+            });
+        }
+        known
+    }
+
+    /// Passes on that a worker gives a task back that it was sent ahead, most often because it was
+    /// asked to ([`Reply::Recall`]): it never started. False as for [`started`](Self::started).
+    ///
+    /// # Panics
+    /// As [`send`](Self::send).
+    #[must_use]
+    pub fn given_back(
+        &mut self,
+        worker: WorkerId,
+        epoch: Epoch,
+        handle: TaskHandle,
+        attempt: Attempt,
+    ) -> bool {
+        let vacated = self.state.roster.give_back(worker, epoch, handle, attempt);
+        if vacated {
+            self.send(Event::GivenBack {
+                handle,
+                attempt,
+                worker,
+                epoch,
+            });
+        }
+        vacated
+    }
+
     /// Frees a slot that an attempt of an earlier incarnation had taken (rule R5).
     ///
     /// # Panics
@@ -288,17 +356,15 @@ impl<P: Payload> Port<P> {
                     worker,
                     epoch,
                     slots,
-                    busy,
                     mailbox: Some(mailbox),
                 } => {
-                    self.admit(worker, epoch, slots, busy, mailbox);
+                    self.admit(worker, epoch, slots, mailbox);
                     let mailbox = None;
                     return Some(Reply::Registered {
                         token,
                         worker,
                         epoch,
                         slots,
-                        busy,
                         mailbox,
                     });
                 }
@@ -319,8 +385,9 @@ impl<P: Payload> Port<P> {
         }
     }
 
-    /// A claimed task for a free slot: from the mailboxes first, then from the pool for the least
-    /// busy worker. None as well when the event ring has no room for what it may cause.
+    /// A claimed task for a free slot, or one to be sent ahead: from the mailboxes first, then from
+    /// the pool for the least busy worker. None as well when the event ring has no room for what it
+    /// may cause.
     pub fn poll_delivery(&mut self) -> Option<Delivery<P>> {
         self.state.starved = false;
         self.collect_bells();
@@ -408,21 +475,20 @@ impl<P: Payload> Port<P> {
 
     /// Who waits for room in the event ring is woken for that, and would only hand a wake-up on.
     const fn could_take(&self) -> bool {
-        self.state.roster.has_free_slot() && !self.state.starved
+        self.state.roster.takes_more() && !self.state.starved
     }
 
     fn admit(
         &mut self,
         worker: WorkerId,
         epoch: Epoch,
-        slots: u16,
-        busy: u16,
+        slots: WorkerSlots,
         mailbox: Consumer<Envelope>,
     ) {
         if self.state.sleeper.is_none() {
             self.state.sleeper = self.sleepers.join(Arc::clone(&self.unpark));
         }
-        self.state.roster.join(worker, epoch, slots, busy, mailbox);
+        self.state.roster.join(worker, epoch, slots, mailbox);
     }
 
     /// After a drain of the reply ring: the dispatcher may have waited for room in it.
@@ -490,14 +556,26 @@ impl<P: Payload> Port<P> {
         };
         let taken = self.claim(envelope, worker, epoch, Source::Pool);
         if let Taken::Claimed(Delivery {
-            handle, attempt, ..
+            handle,
+            attempt,
+            ahead,
+            ..
         }) = taken
         {
-            self.send(Event::Claimed {
-                handle,
-                attempt,
-                worker,
-                epoch,
+            self.send(if ahead {
+                Event::Prefetched {
+                    handle,
+                    attempt,
+                    worker,
+                    epoch,
+                }
+            } else {
+                Event::Claimed {
+                    handle,
+                    attempt,
+                    worker,
+                    epoch,
+                }
             });
         }
         taken
@@ -519,12 +597,13 @@ impl<P: Payload> Port<P> {
             self.send(Event::Discarded(source));
             return Taken::Tombstone;
         };
-        self.state.roster.occupy(worker, handle, attempt);
+        let ahead = self.state.roster.occupy(worker, handle, attempt);
         Taken::Claimed(Delivery {
             worker,
             epoch,
             handle,
             attempt,
+            ahead,
             payload,
         })
     }

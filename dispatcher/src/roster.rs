@@ -2,18 +2,21 @@
 //!
 //! Everything is O(1). Workers with a free slot stand in a queue per number of free slots, the one
 //! that has been so the longest first; a bit per queue finds the fullest. So the least busy worker
-//! is the head of the highest queue that is not empty.
+//! is the head of the highest queue that is not empty. Those that have no free slot, but take tasks
+//! ahead of one, stand in the lowest: they come last.
 
 use std::collections::VecDeque;
 
-use taskyard_core::{Attempt, Envelope, Epoch, TaskHandle, WorkerId};
+use taskyard_core::{Attempt, Envelope, Epoch, TaskHandle, WorkerId, WorkerSlots};
 
 use crate::ring::Consumer;
 
 /// End of a list.
 const NIL: u32 = u32::MAX;
-/// Workers with this many free slots or more share a queue.
+/// Workers with nearly this many free slots or more share a queue.
 const LEVELS: usize = 64;
+/// The queue of workers without a free slot that take tasks ahead of one.
+const AHEAD: usize = 1;
 
 /// One worker's place.
 #[derive(Debug)]
@@ -23,11 +26,12 @@ struct Place {
     up: bool,
     /// Takes nothing for the time being.
     paused: bool,
-    slots: u16,
-    /// Slots taken by attempts of earlier incarnations (rule R5).
-    busy: u16,
-    /// What it was given and has not reported: at most `slots` entries, allocated at registration.
-    out: Vec<(TaskHandle, Attempt)>,
+    slots: WorkerSlots,
+    /// What it was given and has not reported: at most as many entries as it has slots and prefetch
+    /// places, allocated at registration.
+    out: Vec<Out>,
+    /// How many of them were sent ahead and are not known to have started.
+    ahead: u16,
     mailbox: Consumer<Envelope>,
     /// The mailbox may have something.
     mail: bool,
@@ -36,19 +40,44 @@ struct Place {
     /// Links of the queue of its level; meaningful while `level` > 0.
     previous: u32,
     next: u32,
-    /// The queue it stands in: its free slots, at most `LEVELS - 1`; 0 stands in none.
+    /// The queue it stands in: above `AHEAD` by its free slots, at most `LEVELS - 1`; 0 stands in
+    /// none.
     level: u8,
 }
 
 impl Place {
-    fn free(&self) -> usize {
-        let taken = usize::from(self.busy) + self.out.len();
-        if self.up && !self.paused {
-            usize::from(self.slots).saturating_sub(taken)
-        } else {
-            0
+    /// Its queue.
+    fn level_now(&self) -> usize {
+        if !self.up || self.paused {
+            return 0;
         }
+        let taken = usize::from(self.slots.busy) + self.out.len();
+        let free = usize::from(self.slots.slots).saturating_sub(taken);
+        if free > 0 {
+            return (AHEAD + free).min(LEVELS - 1);
+        }
+        let places = usize::from(self.slots.slots) + usize::from(self.slots.prefetch);
+        if taken < places { AHEAD } else { 0 }
     }
+
+    fn find(&self, handle: TaskHandle, attempt: Attempt) -> Option<usize> {
+        let mut out = self.out.iter();
+        out.position(|out| (out.handle, out.attempt) == (handle, attempt))
+    }
+
+    /// Whether it takes one more task.
+    fn takes_more(&self) -> bool {
+        self.level_now() > 0
+    }
+}
+
+/// An attempt that a worker was given and has not reported.
+#[derive(Clone, Copy, Debug)]
+struct Out {
+    handle: TaskHandle,
+    attempt: Attempt,
+    /// It was sent ahead, and is not known to have started.
+    is_ahead: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +93,7 @@ pub(crate) struct Roster {
     levels: [Queue; LEVELS],
     /// Bit `n`: queue `n` is not empty.
     occupied: u64,
-    /// Workers with mail and a free slot, once each.
+    /// Workers with mail and room for a task, once each.
     with_mail: VecDeque<WorkerId>,
 }
 
@@ -86,8 +115,7 @@ impl Roster {
         &mut self,
         worker: WorkerId,
         epoch: Epoch,
-        slots: u16,
-        busy: u16,
+        slots: WorkerSlots,
         mailbox: Consumer<Envelope>,
     ) {
         let index = worker.0 as usize;
@@ -104,8 +132,8 @@ impl Roster {
             up: true,
             paused: false,
             slots,
-            busy,
-            out: Vec::with_capacity(usize::from(slots)),
+            out: Vec::with_capacity(usize::from(slots.slots) + usize::from(slots.prefetch)),
+            ahead: 0,
             mailbox,
             // It may have been filled before the registration's answer was read.
             mail: true,
@@ -156,14 +184,15 @@ impl Roster {
         }
     }
 
-    /// A worker that has a free slot and may have mail; it stands in line until its mail is read.
+    /// A worker that takes one more task and may have mail; it stands in line until its mail is
+    /// read.
     pub(crate) fn next_mail(&mut self) -> Option<(WorkerId, Epoch, &mut Consumer<Envelope>)> {
         while let Some(&worker) = self.with_mail.front() {
             let place = self
                 .places
                 .get_mut(worker.0 as usize)
                 .and_then(Option::as_mut);
-            let ready = place.is_some_and(|place| place.mail && place.free() > 0);
+            let ready = place.is_some_and(|place| place.mail && place.takes_more());
             if ready {
                 break;
             }
@@ -193,18 +222,53 @@ impl Roster {
         Some((WorkerId(index), place.epoch))
     }
 
-    /// Whether any worker could start a task now.
-    pub(crate) const fn has_free_slot(&self) -> bool {
+    /// Whether any worker takes one more task.
+    pub(crate) const fn takes_more(&self) -> bool {
         self.occupied != 0
     }
 
-    /// Takes a slot for an attempt.
-    pub(crate) fn occupy(&mut self, worker: WorkerId, handle: TaskHandle, attempt: Attempt) {
-        if let Some(Some(place)) = self.places.get_mut(worker.0 as usize) {
-            debug_assert!(place.free() > 0, "{worker:?} has no free slot");
-            place.out.push((handle, attempt));
-            self.settle(worker);
-        }
+    /// Takes a slot for an attempt, or a prefetch place if there is no free slot. Whether it is
+    /// sent ahead: then, or if others were that have not started, behind which it waits.
+    pub(crate) fn occupy(
+        &mut self,
+        worker: WorkerId,
+        handle: TaskHandle,
+        attempt: Attempt,
+    ) -> bool {
+        let Some(Some(place)) = self.places.get_mut(worker.0 as usize) else {
+            return false;
+        };
+        let level = place.level_now();
+        debug_assert!(level > 0, "{worker:?} takes nothing more");
+        let is_ahead = level == AHEAD || place.ahead > 0;
+        place.ahead += u16::from(is_ahead);
+        place.out.push(Out {
+            handle,
+            attempt,
+            is_ahead,
+        });
+        self.settle(worker);
+        is_ahead
+    }
+
+    /// Takes note that an attempt has started that was sent ahead. False if it was not, or if that
+    /// is known.
+    pub(crate) fn start(
+        &mut self,
+        worker: WorkerId,
+        epoch: Epoch,
+        handle: TaskHandle,
+        attempt: Attempt,
+    ) -> bool {
+        let Some(place) = self.up(worker, epoch) else {
+            return false;
+        };
+        let Some(at) = place.find(handle, attempt) else {
+            return false;
+        };
+        let was_ahead = std::mem::take(&mut place.out[at].is_ahead);
+        place.ahead -= u16::from(was_ahead);
+        was_ahead
     }
 
     /// Whether this incarnation was given this attempt and has not reported it.
@@ -217,8 +281,19 @@ impl Roster {
     ) -> bool {
         let place = self.places.get(worker.0 as usize).and_then(Option::as_ref);
         place.is_some_and(|place| {
-            place.up && place.epoch == epoch && place.out.contains(&(handle, attempt))
+            place.up && place.epoch == epoch && place.find(handle, attempt).is_some()
         })
+    }
+
+    /// Takes an attempt back that was sent ahead. False if it was not, or is known to have started.
+    pub(crate) fn give_back(
+        &mut self,
+        worker: WorkerId,
+        epoch: Epoch,
+        handle: TaskHandle,
+        attempt: Attempt,
+    ) -> bool {
+        self.start(worker, epoch, handle, attempt) && self.vacate(worker, epoch, handle, attempt)
     }
 
     /// Frees the slot of an attempt that this incarnation was given. False if it was not.
@@ -232,10 +307,11 @@ impl Roster {
         let Some(place) = self.up(worker, epoch) else {
             return false;
         };
-        let Some(at) = place.out.iter().position(|out| *out == (handle, attempt)) else {
+        let Some(at) = place.find(handle, attempt) else {
             return false;
         };
-        place.out.swap_remove(at);
+        let out = place.out.swap_remove(at);
+        place.ahead -= u16::from(out.is_ahead);
         self.settle(worker);
         true
     }
@@ -245,10 +321,10 @@ impl Roster {
         let Some(place) = self.up(worker, epoch) else {
             return false;
         };
-        if place.busy == 0 {
+        if place.slots.busy == 0 {
             return false;
         }
-        place.busy -= 1;
+        place.slots.busy -= 1;
         self.settle(worker);
         true
     }
@@ -264,7 +340,7 @@ impl Roster {
         let Some(Some(place)) = self.places.get(index as usize) else {
             return;
         };
-        let level = place.free().min(LEVELS - 1);
+        let level = place.level_now();
         if level != usize::from(place.level) {
             self.unlink(index);
             self.link(index, level);
@@ -276,7 +352,7 @@ impl Roster {
         if let Some(Some(place)) = self.places.get_mut(worker.0 as usize)
             && place.mail
             && !place.queued
-            && place.free() > 0
+            && place.takes_more()
         {
             place.queued = true;
             self.with_mail.push_back(worker);
@@ -332,7 +408,7 @@ impl Roster {
 
 #[cfg(test)]
 mod tests {
-    use taskyard_core::{Attempt, Envelope, Epoch, Stamp, TaskHandle, WorkerId};
+    use taskyard_core::{Attempt, Envelope, Epoch, Stamp, TaskHandle, WorkerId, WorkerSlots};
 
     use super::Roster;
     use crate::ring::{Producer, ring};
@@ -345,7 +421,11 @@ mod tests {
 
     fn join(roster: &mut Roster, index: u32, slots: u16) -> Producer<Envelope> {
         let (producer, mailbox) = ring(4);
-        roster.join(WorkerId(index), Epoch(1), slots, 0, mailbox);
+        let slots = WorkerSlots {
+            slots,
+            ..WorkerSlots::default()
+        };
+        roster.join(WorkerId(index), Epoch(1), slots, mailbox);
         producer
     }
 
@@ -387,10 +467,10 @@ mod tests {
         roster.occupy(WorkerId(0), handle(7), FIRST);
         assert!(!roster.pause(WorkerId(0), Epoch(2), true), "another one");
         assert!(roster.pause(WorkerId(0), Epoch(1), true));
-        assert!(!roster.has_free_slot());
+        assert!(!roster.takes_more());
         assert!(roster.next_mail().is_none());
         assert!(roster.vacate(WorkerId(0), Epoch(1), handle(7), FIRST));
-        assert!(!roster.has_free_slot());
+        assert!(!roster.takes_more());
         assert!(roster.pause(WorkerId(0), Epoch(1), false));
         assert_eq!(picked(&roster), Some(0));
         assert!(roster.next_mail().is_some());
@@ -447,16 +527,53 @@ mod tests {
     }
 
     #[test]
+    fn tasks_go_ahead_of_a_slot_only_when_nobody_has_a_free_one() {
+        let mut roster = Roster::new();
+        let slots = WorkerSlots {
+            slots: 1,
+            prefetch: 1,
+            busy: 0,
+        };
+        let (_producer, mailbox) = ring(4);
+        roster.join(WorkerId(0), Epoch(1), slots, mailbox);
+        let _mail = join(&mut roster, 1, 1);
+        assert!(!roster.occupy(WorkerId(0), handle(0), FIRST));
+        assert_eq!(picked(&roster), Some(1));
+        assert!(!roster.occupy(WorkerId(1), handle(1), FIRST));
+        assert_eq!(picked(&roster), Some(0));
+        assert!(roster.occupy(WorkerId(0), handle(2), FIRST), "ahead");
+        assert_eq!(picked(&roster), None);
+        assert!(roster.vacate(WorkerId(0), Epoch(1), handle(0), FIRST));
+        assert!(roster.occupy(WorkerId(0), handle(3), FIRST), "ahead again");
+        assert!(roster.vacate(WorkerId(0), Epoch(1), handle(3), FIRST));
+        assert!(roster.start(WorkerId(0), Epoch(1), handle(2), FIRST));
+        assert!(
+            !roster.start(WorkerId(0), Epoch(1), handle(2), FIRST),
+            "twice"
+        );
+        assert!(roster.vacate(WorkerId(0), Epoch(1), handle(2), FIRST));
+        assert!(
+            !roster.occupy(WorkerId(0), handle(4), FIRST),
+            "a slot is free"
+        );
+    }
+
+    #[test]
     fn slots_of_earlier_incarnations_are_not_given_out() {
         let mut roster = Roster::new();
         let (_producer, mailbox) = ring(4);
-        roster.join(WorkerId(0), Epoch(5), 1, 1, mailbox);
-        assert!(!roster.has_free_slot());
+        let slots = WorkerSlots {
+            slots: 1,
+            prefetch: 0,
+            busy: 1,
+        };
+        roster.join(WorkerId(0), Epoch(5), slots, mailbox);
+        assert!(!roster.takes_more());
         assert!(roster.vacate_busy(WorkerId(0), Epoch(5)));
         assert!(!roster.vacate_busy(WorkerId(0), Epoch(5)));
-        assert!(roster.has_free_slot());
+        assert!(roster.takes_more());
         assert!(roster.leave(WorkerId(0), Epoch(5)).is_some());
-        assert!(!roster.has_free_slot());
+        assert!(!roster.takes_more());
         assert!(roster.leave(WorkerId(0), Epoch(5)).is_none());
     }
 }

@@ -205,9 +205,10 @@ impl<P: FromInline> Sessions<P> {
             (Side::Worker, Kind::Leave) => self.workers.handle_leave(turn),
             // Nothing that goes to a worker is numbered, so there is nothing to acknowledge.
             (Side::Worker, Kind::Ack) => {}
-            (Side::Worker, Kind::Output | Kind::Started | Kind::Revoked) => {
-                turn.stats.reserved += 1;
+            (Side::Worker, Kind::Started | Kind::Revoked) => {
+                self.workers.handle_prefetched(&message, turn);
             }
+            (Side::Worker, Kind::Output) => turn.stats.reserved += 1,
             _ => {
                 turn.stats.misplaced += 1;
                 turn.reject(Rejection::Kind, 0);
@@ -260,6 +261,15 @@ impl<P: FromInline> Sessions<P> {
             } => {
                 self.workers
                     .handle_abort((worker, epoch), (handle, attempt), out, stats);
+            }
+            Reply::Recall {
+                worker,
+                epoch,
+                handle,
+                attempt,
+            } => {
+                self.workers
+                    .handle_recall((worker, epoch), (handle, attempt), out, stats);
             }
             Reply::Evict { worker, epoch } => {
                 self.workers.handle_evict((worker, epoch), port, out, stats);

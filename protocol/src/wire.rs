@@ -68,9 +68,9 @@ pub enum Kind {
     Leave = 0x24,
     /// Worker to controller, reserved: what a task printed.
     Output = 0x25,
-    /// Worker to controller, reserved: a prefetched task has started.
+    /// Worker to controller: a prefetched task has started.
     Started = 0x26,
-    /// Worker to controller, reserved: a prefetched task is given back.
+    /// Worker to controller: a prefetched task is given back, as it was asked for.
     Revoked = 0x27,
     /// Controller to worker: answers a registration.
     Registered = 0x31,
@@ -84,7 +84,7 @@ pub enum Kind {
     Redirect = 0x35,
     /// Controller to worker: its registration is over.
     Evict = 0x36,
-    /// Controller to worker, reserved: give a prefetched task back.
+    /// Controller to worker: give a prefetched task back, unless it has started.
     Revoke = 0x37,
     /// Either way: everything up to `ack` has arrived.
     Ack = 0x41,
@@ -169,6 +169,8 @@ impl Flags {
     pub const RESUMED: Self = Self(0x40);
     /// In a registration: this worker has been redirected here, so it stays here.
     pub const NO_REDIRECT: Self = Self(0x40);
+    /// In a task: it is sent ahead of a slot.
+    pub const AHEAD: Self = Self(0x40);
     /// There is no payload, as against an empty one.
     pub const NO_PAYLOAD: Self = Self(0x80);
 

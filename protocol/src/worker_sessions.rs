@@ -16,6 +16,7 @@
 
 use taskyard_core::{
     Attempt, Epoch, Labels, Refusal, Registration, Report, TaskHandle, Token, Verdict, WorkerId,
+    WorkerSlots,
 };
 use taskyard_dispatcher::{Delivery, Event, Payload, Port};
 
@@ -124,6 +125,7 @@ impl WorkerSessions {
             seq: number,
             id: instance,
             extra: slots,
+            worker: prefetch,
             epoch: busy,
             ..
         } = message.header;
@@ -176,6 +178,7 @@ impl WorkerSessions {
             instance,
             number,
             slots,
+            prefetch: u16::try_from(prefetch).unwrap_or(u16::MAX),
             busy: u16::try_from(busy).unwrap_or(u16::MAX),
             labels: Labels::NONE,
             token,
@@ -224,6 +227,28 @@ impl WorkerSessions {
             turn.port.send(Event::HandedIn { report, payload });
             turn.port.slot_freed(incarnation.0, incarnation.1);
         }
+    }
+
+    /// A worker has started a task that it was sent ahead, or gives it back.
+    pub(crate) fn handle_prefetched<P: Payload>(
+        &mut self,
+        message: &Message<'_>,
+        turn: &mut Turn<'_, P, impl Outbox<P>>,
+    ) {
+        let header = &message.header;
+        let (worker, epoch) = (WorkerId(header.worker), Epoch(header.epoch));
+        let holder = self.find((worker, epoch));
+        if holder.is_none_or(|(peer, _)| peer != turn.peer) {
+            turn.stats.report_stale += 1;
+            return;
+        }
+        let (handle, attempt) = (TaskHandle::from_bits(header.id), Attempt(header.attempt));
+        let known = if header.kind == Kind::Started {
+            turn.port.started(worker, epoch, handle, attempt)
+        } else {
+            turn.port.given_back(worker, epoch, handle, attempt)
+        };
+        turn.stats.report_stale += u64::from(!known);
     }
 
     /// Answers a result that cannot be taken apart. If its fixed part names an attempt of the
@@ -289,7 +314,7 @@ impl WorkerSessions {
         &mut self,
         token: Token,
         incarnation: Incarnation,
-        slots: u16,
+        slots: WorkerSlots,
         port: &mut Port<P>,
         out: &mut impl Outbox<P>,
         stats: &mut SessionStats,
@@ -325,7 +350,8 @@ impl WorkerSessions {
         header.worker = incarnation.0.0;
         header.epoch = incarnation.1.0;
         header.id = number.into();
-        header.extra = slots;
+        header.extra = slots.slots;
+        header.code = u8::try_from(slots.prefetch).unwrap_or(u8::MAX);
         let mut head = Head::new(&header).boot(self.boot);
         if out.send(Side::Worker, peer, &mut head, None).is_err() {
             stats.unsent += 1;
@@ -372,6 +398,21 @@ impl WorkerSessions {
         stats.unsent += u64::from(sent.is_err());
     }
 
+    pub(crate) fn handle_recall<P>(
+        &mut self,
+        incarnation: Incarnation,
+        (handle, attempt): (TaskHandle, Attempt),
+        out: &mut impl Outbox<P>,
+        stats: &mut SessionStats,
+    ) {
+        let Some((peer, _)) = self.find(incarnation) else {
+            return;
+        };
+        let header = attempt_header(Kind::Revoke, incarnation, handle, attempt);
+        let sent = out.send(Side::Worker, peer, &mut Head::new(&header), None);
+        stats.unsent += u64::from(sent.is_err());
+    }
+
     pub(crate) fn handle_evict<P: Payload>(
         &mut self,
         incarnation: Incarnation,
@@ -412,6 +453,9 @@ impl WorkerSessions {
         up.told = up.received;
         let mut header = attempt_header(Kind::Task, (worker, epoch), handle, attempt);
         header.ack = up.received;
+        if delivery.ahead {
+            header.flags = header.flags.with(Flags::AHEAD);
+        }
         let payload = Some(delivery.payload.share());
         if out
             .send(Side::Worker, peer, &mut Head::new(&header), payload)

@@ -207,6 +207,7 @@ impl Run {
                 name: format!("w{index}"),
                 instance: seed << 8 | index as u64,
                 slots: 1 + index as u16 % 3,
+                prefetch: 0,
             }),
             running: Vec::new(),
         });

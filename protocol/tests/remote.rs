@@ -454,6 +454,7 @@ impl Worker {
             name: "w".into(),
             instance: 0xabcd_0000_0009,
             slots: 4,
+            prefetch: 0,
         };
         Self {
             state: WorkerState::new(profile),
@@ -686,4 +687,45 @@ fn redirects_evictions_and_aborts() {
     worker.state.leave(&mut worker.wire);
     worker.asked();
     assert_eq!(worker.wire.kinds(), [Kind::Leave]);
+}
+
+#[test]
+fn tasks_in_advance_wait_for_a_slot_and_are_given_back() {
+    let mut worker = Worker::new();
+    worker.asked();
+    worker.registered(1, 0);
+    let mut ahead = Header::new(Kind::Task);
+    (ahead.worker, ahead.epoch, ahead.attempt) = (1, 10, 1);
+    ahead.flags = Flags::AHEAD;
+    let running = [1, 2, 3, 4].map(|task| worker.task(1, task, 0));
+    for id in [5, 6, 7] {
+        ahead.id = id;
+        assert_eq!(worker.read(Head::new(&ahead)), None, "all slots are taken");
+    }
+    assert_eq!(worker.state.waiting(), 3);
+    worker.wire.headers();
+    for task in [6, 1, 9] {
+        assert_eq!(worker.about(Kind::Revoke, 1, task, 0), None);
+    }
+    let said = worker.wire.headers();
+    let said: Vec<_> = said.iter().map(|header| (header.kind, header.id)).collect();
+    assert_eq!(
+        said,
+        [(Kind::Revoked, 6)],
+        "the others have started, or are not here"
+    );
+    assert!(worker.state.poll_waiting(&mut worker.wire).is_none());
+    worker
+        .state
+        .report(&running[0], Verdict::Completed, None, &mut worker.wire);
+    let Some((next, _)) = worker.state.poll_waiting(&mut worker.wire) else {
+        panic!("a slot is free");
+    };
+    assert_eq!(next.handle.to_bits(), 5);
+    let said = worker.wire.headers();
+    let said: Vec<_> = said.iter().map(|header| (header.kind, header.id)).collect();
+    assert_eq!(said, [(Kind::Result, 1), (Kind::Started, 5)]);
+    // What has not started is forgotten with the registration.
+    worker.asked();
+    assert_eq!(worker.state.waiting(), 0);
 }

@@ -3,9 +3,11 @@
 mod common;
 
 use common::*;
-use taskyard_core::{Outcome, Refusal, Submit, Target, Verdict, WorkerId};
+use taskyard_core::{Outcome, Refusal, Submit, Target, TaskId, Verdict, WorkerId};
 use taskyard_dispatcher::Payload;
-use taskyard_zmq::{Error, ShardOptions, ZmqPayload};
+use taskyard_zmq::{
+    ClientEvent, Error, RemoteWorker, ShardOptions, WorkerEvent, WorkerOptions, ZmqPayload,
+};
 
 fn both(test: impl Fn(Controller)) {
     test(Controller::hosted(ShardOptions::new(Some(tcp()), tcp())));
@@ -272,4 +274,52 @@ fn a_cancelled_task_that_waits_never_starts() {
         (task, Outcome::Cancelled { started: false })
     );
     assert!(!client.cancel(task), "it has its outcome");
+}
+
+#[test]
+fn the_next_task_is_there_before_the_last_one_ends() {
+    let controller = Controller::hosted(ShardOptions::new(Some(tcp()), tcp()));
+    let context = context();
+    let options = WorkerOptions::new(controller.workers[0].clone(), "eager").prefetch(2);
+    let mut worker = RemoteWorker::connect(&context, &options).unwrap();
+    // What is in the pool when it comes would have to leave that first.
+    wait_for("the worker", || {
+        let _ = worker.poll().unwrap();
+        worker.registered().is_some()
+    });
+    let mut client = controller.client(&context);
+    for text in [b"1", b"2", b"3"] {
+        submit(&mut client, Target::Any, text);
+    }
+    let mut running = None;
+    wait_for("one task to run, and two in advance", || {
+        // It submits once it is welcome.
+        let _ = client.poll().unwrap();
+        if let Some(WorkerEvent::Task(assignment, payload)) = worker.poll().unwrap() {
+            assert!(running.is_none(), "one slot, one task");
+            running = Some((assignment, payload));
+        }
+        running.is_some() && worker.waiting() == 2
+    });
+    // The second is wanted back; it was sent already, and has not started.
+    client.cancel(TaskId(2));
+    let cancelled = loop {
+        assert!(worker.poll().unwrap().is_none(), "the slot is taken");
+        if let Some(ClientEvent::Outcome { outcome, .. }) = client.poll().unwrap() {
+            break outcome;
+        }
+    };
+    assert_eq!(cancelled, Outcome::Cancelled { started: false });
+    // No message comes between a report and the next task.
+    let (assignment, payload) = running.expect("seen above");
+    assert!(worker.report(&assignment, Verdict::Completed, Some(payload)));
+    let Ok(Some(WorkerEvent::Task(next, payload))) = worker.poll() else {
+        panic!("the next task is here already");
+    };
+    assert_eq!(payload, ZmqPayload::from_bytes(b"3"));
+    assert!(worker.report(&next, Verdict::Completed, Some(payload)));
+    for _ in 0..2 {
+        let _ = worker.poll().unwrap();
+        assert_eq!(next_outcome(&mut client).outcome, Outcome::Completed);
+    }
 }

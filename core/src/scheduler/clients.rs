@@ -180,7 +180,8 @@ impl Scheduler {
             self.clients.len() as u32 - 1
         } else {
             let free = self.free_clients.pop_front(&mut self.clients);
-            free.ok_or(HelloRefusal::ClientsFull)?
+            free.or_else(|| self.forget_idle())
+                .ok_or(HelloRefusal::ClientsFull)?
         };
         self.client_numbers += 1;
         self.clients[index as usize] = ClientRecord {
@@ -194,6 +195,20 @@ impl Scheduler {
         };
         self.client_index.insert(Hash::of_u128(hello.key), index);
         Ok(index)
+    }
+
+    /// Frees the place of the client that is gone the longest and has nothing here: it would find
+    /// nothing if it came back. Looks at every client that is gone, but only when a newcomer would
+    /// have to be refused otherwise.
+    fn forget_idle(&mut self) -> Option<u32> {
+        let mut gone = self.detached.iter(&self.clients);
+        let index = gone.find(|index| self.clients[*index as usize].held == 0)?;
+        drop(gone);
+        self.purge(index);
+        // Nothing is left to be done in steps.
+        self.chores.remove(&mut self.clients, index);
+        self.clients[index as usize] = ClientRecord::vacant();
+        Some(index)
     }
 
     fn resume(
@@ -258,6 +273,7 @@ impl Scheduler {
     /// Takes an open task from its client: it will have no outcome. What waits is dropped, what is
     /// queued is withdrawn, what runs may finish.
     fn orphan(&mut self, task: u32) {
+        self.step_over(task);
         self.forget(task);
         let record = &mut self.tasks.records[task as usize];
         let (owner, whole) = (record.client, record.multicast());
@@ -276,6 +292,7 @@ impl Scheduler {
                 self.end(task, Ending::Cancelled { started: false }, false);
             }
             TaskState::Queued => self.revoke(task, Wish::Forget),
+            TaskState::Prefetched => self.recall(task, Wish::Forget),
             _ => {}
         }
     }

@@ -1,40 +1,22 @@
 //! Queue control: counting, listing, explaining and taking away; holding and draining workers.
 //!
-//! To list and to sweep is to walk through the places of the slab in order. So what is there all
-//! the time is met exactly once, whatever else comes and goes; a page or a poll does as many steps
-//! as it may; and the cost is a step for each place that was ever used. What is taken away costs
-//! O(1) each.
+//! To list is to walk through the places of the slab in order. So what is there all the time is met
+//! exactly once, whatever else comes and goes; a page does as many steps as it may; and the cost is
+//! a step for each place that was ever used. What it takes to take tasks away is told in `sweeps`.
 
-use super::{Scheduler, Step};
-use crate::control::{Cursor, Explanation, Phase, Select, Sweep, TaskInfo};
+use super::Scheduler;
+use crate::control::{Cursor, Explanation, Phase, Select, TaskInfo};
 use crate::crew::Class;
-use crate::effect::Reply;
-use crate::id::{ClientId, Epoch, PortId, Priority, TaskId, Token, WorkerId};
+use crate::id::{ClientId, Epoch, Priority, TaskId, WorkerId};
 use crate::list::NIL;
 use crate::submit::Target;
-use crate::task::{Ending, Home, Kind, Route, TaskRecord, TaskState, Wish};
+use crate::task::{Home, Kind, Route, TaskRecord, TaskState, Wish};
 use crate::time::{Instant, Tick};
 use crate::worker::WorkerState;
 
-/// An order to take tasks away, until its port has been told the number.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct SweepRecord {
-    port: PortId,
-    token: Token,
-    filter: Filter,
-    /// The latest tick in which a task that is meant was accepted.
-    cutoff: Tick,
-    /// The next place to look at; none as long as that is not decided.
-    next: Option<u32>,
-    /// The place to stop at.
-    end: u32,
-    touched: u32,
-    done: bool,
-}
-
 /// What a [`Select`] means for a record.
 #[derive(Clone, Copy, Debug)]
-enum Filter {
+pub(super) enum Filter {
     All,
     Client(u32),
     Task(u32, TaskId),
@@ -45,15 +27,12 @@ enum Filter {
 
 /// A [`Filter`], and how old a task must be at least, in ticks.
 #[derive(Clone, Copy, Debug)]
-struct Choice {
-    filter: Filter,
-    age_min: u64,
+pub(super) struct Choice {
+    pub(super) filter: Filter,
+    pub(super) age_min: u64,
 }
 
 impl Scheduler {
-    /// Orders that may wait for their turn or for their answer to be polled.
-    pub const SWEEPS_MAX: usize = 16;
-
     /// How many tasks of this topic and priority wait in the core. For [`Target::All`] none do:
     /// parts of a multicast count where their workers' tasks do.
     #[must_use]
@@ -86,37 +65,6 @@ impl Scheduler {
         (end < len && from.0 < len).then_some(Cursor(end))
     }
 
-    /// Takes away all selected tasks that have been accepted by now (up to a millisecond) and have
-    /// not started; each ends as `Cancelled`. The work is spread over polls; then
-    /// [`Reply::Swept`] tells the port exactly how many there were. `false`, and nothing happens,
-    /// when [`SWEEPS_MAX`](Self::SWEEPS_MAX) orders wait already, or the port does not exist.
-    #[must_use]
-    pub fn handle_sweep(&mut self, now: Instant, port: PortId, sweep: Sweep) -> bool {
-        let Choice { filter, age_min } = self.choice_of(sweep.select);
-        // One task needs no search; a multicast has parts somewhere.
-        let one = match filter {
-            Filter::Task(owner, task) => self.find_task(owner, task),
-            _ => None,
-        };
-        let one = one.filter(|index| self.tasks.records[*index as usize].kind == Kind::Single);
-        let order = SweepRecord {
-            port,
-            token: sweep.token,
-            filter,
-            cutoff: Tick(Tick::of(now).0.wrapping_sub(age_min as u32)),
-            next: one,
-            end: one.map_or(0, |index| index + 1),
-            touched: 0,
-            // Nothing is older than half of the circle of ticks.
-            done: age_min > u64::from(u32::MAX / 2),
-        };
-        let taken = self.has_port(port) && self.sweeps.try_push(order).is_ok();
-        if taken && order.done {
-            self.mark_port(port);
-        }
-        taken
-    }
-
     /// Why a task is not running, or since when it is; `None` if it is not known.
     #[must_use]
     pub fn explain(&self, now: Instant, client: ClientId, task: TaskId) -> Option<Explanation> {
@@ -129,6 +77,7 @@ impl Scheduler {
             TaskState::Queued => Explanation::InPool,
             TaskState::Revoking => Explanation::Withdrawing,
             TaskState::Taken => Explanation::Claimed,
+            TaskState::Prefetched => Explanation::Prefetched(WorkerId(record.worker)),
             TaskState::Running => Explanation::Running {
                 worker: WorkerId(record.worker),
                 for_ms: Tick::in_ms(Tick(record.detail).age(now)),
@@ -176,18 +125,23 @@ impl Scheduler {
             return;
         }
         let record = &mut self.workers[worker.0 as usize];
-        if !record.draining || core::mem::replace(&mut record.paused, true) {
-            return;
-        }
-        let assigned = record.assigned;
-        let mut at = assigned.front();
-        while let Some(index) = at {
-            at = assigned.after(&self.tasks.records, index);
-            if self.tasks.records[index as usize].state == TaskState::Queued {
-                self.revoke(index, Wish::Reoffer);
-            }
+        let leaves = record.draining && !core::mem::replace(&mut record.paused, true);
+        // Of one that is held, only what it may have been sent ahead: mail can wait where it is.
+        if leaves || (record.held && record.prefetch > 0) {
+            self.withdraw_assigned(worker.0);
         }
         self.finish_drain(worker.0);
+    }
+
+    /// Takes back what was handed to a worker alone and is not known to have started: the last one
+    /// first, so that all keep their order in front of the backlog.
+    fn withdraw_assigned(&mut self, place: u32) {
+        let assigned = self.workers[place as usize].assigned;
+        let mut at = assigned.back();
+        while let Some(index) = at {
+            at = assigned.before(&self.tasks.records, index);
+            self.withdraw(index, Wish::Reoffer);
+        }
     }
 
     /// A worker that is draining leaves when it has nothing any more.
@@ -208,85 +162,11 @@ impl Scheduler {
             return;
         }
         while let Some(index) = self.workers[place as usize].offers.front() {
-            self.revoke(index, Wish::Reoffer);
+            self.withdraw(index, Wish::Reoffer);
         }
     }
 
-    /// One place for the order whose turn it is. Only while nothing is being withdrawn: so each
-    /// withdrawal is counted before the order is done.
-    pub(super) fn step_sweep(&mut self) -> Step {
-        if !self.revokes.is_empty() {
-            return Step::Idle;
-        }
-        let Some(at) = self.sweeps.iter().position(|order| !order.done) else {
-            return Step::Idle;
-        };
-        let order = self.sweeps[at];
-        let Some(next) = order.next else {
-            return self.start_sweep(at);
-        };
-        if next < order.end {
-            self.sweeps[at].next = Some(next + 1);
-            self.sweep_place(&order, next);
-        } else {
-            self.sweeps[at].done = true;
-            self.mark_port(order.port);
-        }
-        Step::Silent
-    }
-
-    /// The first look: not before all parts that are meant have been made.
-    fn start_sweep(&mut self, at: usize) -> Step {
-        let order = &mut self.sweeps[at];
-        let unmade = self.making.front().is_some_and(|whole| {
-            let born = self.tasks.records[whole as usize].born;
-            born.is_by(order.cutoff)
-        });
-        if unmade {
-            return Step::Idle;
-        }
-        order.next = Some(0);
-        order.end = self.tasks.records.len() as u32;
-        Step::Silent
-    }
-
-    fn sweep_place(&mut self, order: &SweepRecord, index: u32) {
-        let record = &self.tasks.records[index as usize];
-        let meant = record.born.is_by(order.cutoff) && order.filter.has(record);
-        match record.state {
-            TaskState::Backlogged if meant => self.remove_task(index),
-            TaskState::Queued if meant => self.revoke(index, Wish::Remove),
-            _ => {}
-        }
-    }
-
-    /// Ends a task that queue control takes away, and counts it.
-    pub(super) fn remove_task(&mut self, index: u32) {
-        let started = self.tasks.records[index as usize].started_before();
-        self.stats.removed += 1;
-        if let Some(order) = self.sweeps.iter_mut().find(|order| !order.done) {
-            order.touched += 1;
-        }
-        self.end(index, Ending::Cancelled { started }, false);
-    }
-
-    /// Whether an order is not done.
-    pub(super) fn is_sweeping(&self) -> bool {
-        self.sweeps.iter().any(|order| !order.done)
-    }
-
-    /// The answer to an order of this port that is done.
-    pub(super) fn poll_swept(&mut self, port: PortId) -> Option<Reply> {
-        if self.sweeps.is_empty() {
-            return None;
-        }
-        let mut orders = self.sweeps.iter();
-        let at = orders.position(|order| order.done && order.port == port)?;
-        let SweepRecord { token, touched, .. } = self.sweeps.remove(at);
-        Some(Reply::Swept { token, touched })
-    }
-
-    fn choice_of(&self, select: Select) -> Choice {
+    pub(super) fn choice_of(&self, select: Select) -> Choice {
         let age_min = match select {
             Select::OlderThanMs(ms) => Tick::from_ms(ms),
             _ => 0,
@@ -340,7 +220,7 @@ impl Scheduler {
         };
         let phase = match record.state {
             TaskState::Backlogged => Phase::Waiting,
-            TaskState::Queued | TaskState::Revoking => Phase::Queued,
+            TaskState::Queued | TaskState::Revoking | TaskState::Prefetched => Phase::Queued,
             TaskState::Taken | TaskState::Running => Phase::Running,
             TaskState::Aborting => Phase::Stopping,
             TaskState::Spread => Phase::Spread,
@@ -411,7 +291,7 @@ impl Scheduler {
 }
 
 impl Filter {
-    fn has(self, record: &TaskRecord) -> bool {
+    pub(super) fn has(self, record: &TaskRecord) -> bool {
         match self {
             Self::All => true,
             Self::Client(owner) => record.client == owner,

@@ -7,9 +7,11 @@
 //! | `workers` | registration, loss, and the way out of a place |
 //! | `returns` | workers that may come back, and what waits for them |
 //! | `clients` | sessions, acknowledgement, and forgetting |
+//! | `prefetch` | tasks that are sent to a worker before it has a slot for them |
 //! | `offers` | who gets a task that several workers may run, but not all, or not all equally well |
 //! | `multicast` | making and cancelling the parts of a multicast |
-//! | `control` | counting, listing, explaining and removing tasks; holding and draining workers |
+//! | `control` | counting, listing and explaining tasks; holding and draining workers |
+//! | `sweeps` | orders to take tasks away |
 //! | `outputs` | `poll_*`: the next effect, envelope and reply |
 //! | `sanity` | every invariant of these tables, checked the slow way |
 
@@ -18,9 +20,11 @@ mod control;
 mod multicast;
 mod offers;
 mod outputs;
+mod prefetch;
 mod reports;
 mod returns;
 mod sanity;
+mod sweeps;
 mod tasks;
 mod workers;
 
@@ -32,6 +36,7 @@ use crate::backlog::Backlogs;
 use crate::client::{Chore, ClientRecord, Shelf};
 use crate::config::Limits;
 use crate::crew::{Crews, Placing};
+use crate::event::WorkerSlots;
 use crate::history::Histories;
 use crate::id::{ClientId, PortId, WorkerId};
 use crate::index::Index;
@@ -73,8 +78,8 @@ use crate::worker::{Exit, Heirs, Ready, Roster, WorkerRecord};
 /// let hello = ClientHello { key: 1, session: 1, keep_outcomes: false, token: Token(0) };
 /// let client = scheduler.handle_client_up(now, port, hello).expect("room").client;
 /// let registration = Registration {
-///     name: NameKey(7), instance: 1, number: 1, slots: 1, busy: 0, labels: Labels::NONE,
-///     token: Token(0),
+///     name: NameKey(7), instance: 1, number: 1, slots: 1, prefetch: 0, busy: 0,
+///     labels: Labels::NONE, token: Token(0),
 /// };
 /// let Registered::Admitted { worker, epoch } =
 ///     scheduler.handle_worker_up(now, port, registration) else { panic!("it is the first") };
@@ -124,6 +129,8 @@ pub struct Scheduler {
     cancelling: List<Place>,
     /// Envelopes in the pool.
     pool: Window,
+    /// The tasks of those that are not tombstones.
+    pooled: List<Place>,
 
     workers: Vec<WorkerRecord>,
     free_workers: List<Exit>,
@@ -141,7 +148,7 @@ pub struct Scheduler {
     leaving: List<Exit>,
     drained: List<Exit>,
     workers_up: u32,
-    /// Sum over all workers that may be given something.
+    /// Sum over all workers that may be given something, prefetch places included.
     free_slots: u32,
     /// Registrations admitted, ever.
     epochs: u32,
@@ -156,8 +163,10 @@ pub struct Scheduler {
     /// Clients, ever.
     client_numbers: u64,
 
+    /// Tasks of which queue control waits to hear whether they are given back.
+    removing: u32,
     /// Orders of queue control, first come first served.
-    sweeps: ArrayVec<control::SweepRecord, { Self::SWEEPS_MAX }>,
+    sweeps: ArrayVec<sweeps::SweepRecord, { Self::SWEEPS_MAX }>,
 
     ports: Vec<PortRecord>,
     due_ports: List<Due>,
@@ -193,6 +202,7 @@ impl Scheduler {
             making: List::new(),
             cancelling: List::new(),
             pool: Window::new(limits.pool()),
+            pooled: List::new(),
             workers: Vec::with_capacity(limits.workers() as usize),
             free_workers: List::new(),
             names: Index::new(limits.workers()),
@@ -214,6 +224,7 @@ impl Scheduler {
             detached: List::new(),
             chores: List::new(),
             client_numbers: 0,
+            removing: 0,
             sweeps: ArrayVec::new(),
             ports: (0..limits.ports()).map(|_| PortRecord::new()).collect(),
             due_ports: List::new(),
@@ -253,15 +264,19 @@ impl Scheduler {
         self.tasks.live()
     }
 
-    /// How many tasks a worker runs at once, and how many of these slots attempts of its earlier
-    /// incarnations still take. Both are zero for a worker that is not attached.
+    /// How many tasks a worker runs at once, how many more it may be sent, and how many slots
+    /// attempts of its earlier incarnations still take. All zero for a worker that is not attached.
     #[must_use]
-    pub fn worker_slots(&self, worker: WorkerId) -> (u16, u16) {
+    pub fn worker_slots(&self, worker: WorkerId) -> WorkerSlots {
         let record = self
             .workers
             .get(worker.0 as usize)
             .filter(|record| record.is_up());
-        record.map_or((0, 0), |record| (record.slots, record.busy))
+        record.map_or(WorkerSlots::default(), |record| WorkerSlots {
+            slots: record.slots,
+            prefetch: record.prefetch,
+            busy: record.busy,
+        })
     }
 
     /// The port that this client is attached to; `None` when it is not. A driver with several ports

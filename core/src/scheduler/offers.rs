@@ -179,7 +179,7 @@ impl Scheduler {
                 let history = if record.choosy { record.history } else { NIL };
                 match self.pick(label, history) {
                     Pick::Worker(best) if self.workers[best as usize].class == Class::IDLE => {
-                        self.revoke(index, Wish::Reoffer);
+                        self.withdraw(index, Wish::Reoffer);
                         break;
                     }
                     Pick::Worker(_) | Pick::Nobody => {}

@@ -73,6 +73,7 @@ impl Scheduler {
         }
         let index = self.pop_waiting(Home::ANY)?;
         self.stats.outstanding_pool += 1;
+        self.pooled.push_back(&mut self.tasks.records, index);
         Some(self.publish(index, false))
     }
 
@@ -96,9 +97,18 @@ impl Scheduler {
         if !self.has_port(port) {
             return None;
         }
-        self.poll_control(port)
-            .or_else(|| self.poll_swept(port))
-            .or_else(|| self.poll_outcome(port).map(Reply::Outcome))
+        // Each at its own exit: what is built is large, and is not moved.
+        if !self.ports[usize::from(port.0)].control.is_empty()
+            && let Some(reply) = self.poll_control(port)
+        {
+            return Some(reply);
+        }
+        if !self.sweeps.is_empty()
+            && let Some(reply) = self.poll_swept(port)
+        {
+            return Some(reply);
+        }
+        self.poll_outcome(port)
     }
 
     /// The next envelope for a mailbox. Tasks for one worker and offers take turns, so that neither
@@ -290,6 +300,14 @@ impl Scheduler {
             let task = &mut self.tasks.records[index as usize];
             task.abort_due = false;
             let (handle, attempt) = (task.handle(index), task.attempt);
+            if task.state == TaskState::Prefetched {
+                return Some(Reply::Recall {
+                    worker,
+                    epoch,
+                    handle,
+                    attempt,
+                });
+            }
             return Some(Reply::Abort {
                 worker,
                 epoch,
@@ -300,7 +318,7 @@ impl Scheduler {
         core::mem::take(&mut record.due.retire).then_some(Reply::Retire { worker, epoch })
     }
 
-    fn poll_outcome(&mut self, port: PortId) -> Option<OutcomeReply> {
+    fn poll_outcome(&mut self, port: PortId) -> Option<Reply> {
         let turns = &mut self.ports[usize::from(port.0)].turns;
         let owner = turns.pop_front(&mut self.clients)?;
         let client = &mut self.clients[owner as usize];
@@ -313,7 +331,7 @@ impl Scheduler {
         let record = &mut self.tasks.records[index as usize];
         record.detail = client.sent;
         let ran = record.attempt.0 > 0 || record.kind == Kind::Part;
-        let reply = OutcomeReply {
+        let reply = Reply::Outcome(OutcomeReply {
             client: client.id(owner),
             task: record.task,
             handle: record.handle(index),
@@ -326,7 +344,7 @@ impl Scheduler {
             part: record.kind == Kind::Part,
             has_payload: record.has_result,
             keep: client.keeps,
-        };
+        });
         if client.keeps {
             client.unacked.push_back(&mut self.tasks.records, index);
         } else {

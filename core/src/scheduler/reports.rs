@@ -20,6 +20,30 @@ impl Scheduler {
         worker: WorkerId,
         epoch: Epoch,
     ) {
+        let Some(index) = self.claimed_from_pool(handle, attempt, worker, epoch) else {
+            return;
+        };
+        self.stats.started += 1;
+        let record = &mut self.tasks.records[index as usize];
+        record.wish = record.wish.once_started();
+        if self.is_up(worker, epoch) {
+            self.workers[worker.0 as usize].named += 1;
+            self.load(worker.0, |record| record.taken += 1);
+            self.run(now, index);
+        } else {
+            self.lose(index);
+        }
+    }
+
+    /// Takes note of who claimed a task from the pool: it is in no list afterwards. The credit of
+    /// its envelope returns in any case.
+    pub(super) fn claimed_from_pool(
+        &mut self,
+        handle: TaskHandle,
+        attempt: Attempt,
+        worker: WorkerId,
+        epoch: Epoch,
+    ) -> Option<u32> {
         self.return_pool_credit();
         let pooled = self.tasks.find(handle).filter(|index| {
             let record = &self.tasks.records[*index as usize];
@@ -32,22 +56,15 @@ impl Scheduler {
         let admitted = (1..=self.epochs).contains(&epoch.0);
         let Some(index) = pooled.filter(|_| admitted && self.has_place(worker)) else {
             self.stats.stale_claim += 1;
-            return;
+            return None;
         };
-        self.stats.started += 1;
         self.detach(index);
         let record = &mut self.tasks.records[index as usize];
         record.worker = worker.0;
         record.epoch = epoch;
         // In no list, for a moment.
         record.state = TaskState::Taken;
-        if self.is_up(worker, epoch) {
-            self.workers[worker.0 as usize].named += 1;
-            self.load(worker.0, |record| record.taken += 1);
-            self.run(now, index);
-        } else {
-            self.lose(index);
-        }
+        Some(index)
     }
 
     /// Somebody popped a tombstone: its credit returns (rule R9).
@@ -76,7 +93,13 @@ impl Scheduler {
             self.stats.stale_return += 1;
             return;
         };
+        self.take_back(index);
+    }
+
+    /// A claimed task comes back: this attempt never started.
+    pub(super) fn take_back(&mut self, index: u32) {
         let record = &self.tasks.records[index as usize];
+        let (worker, epoch) = (WorkerId(record.worker), record.epoch);
         let started = record.started_before();
         let (wish, orphan) = (record.wish, record.is_orphan());
         if record.by_mail {
@@ -88,6 +111,7 @@ impl Scheduler {
             Wish::TimeOut(deadline) => self.end(index, Ending::TimedOut(deadline), false),
             _ if orphan => self.end(index, Ending::WorkerLost, false),
             _ => {
+                self.stats.reoffered += u64::from(wish == Wish::Reoffer);
                 self.unsettle_start(index);
                 self.put_back(index);
             }
@@ -125,9 +149,11 @@ impl Scheduler {
         };
         let record = &self.tasks.records[index as usize];
         match (hand_in_of(record, &report), record.state, answer) {
-            (HandIn::Present, TaskState::Running | TaskState::Aborting | TaskState::Taken, _) => {
-                self.conclude_claimed(index, &report)
-            }
+            (
+                HandIn::Present,
+                TaskState::Prefetched | TaskState::Running | TaskState::Aborting | TaskState::Taken,
+                _,
+            ) => self.conclude_claimed(index, &report),
             (HandIn::Lost, TaskState::Backlogged, _) => self.conclude_lost(index, report.verdict),
             (HandIn::Present | HandIn::Lost, TaskState::Queued | TaskState::Revoking, None) => {
                 Reported::AskFirst(record.stamp)
@@ -197,13 +223,22 @@ impl Scheduler {
     fn claimed_before(&mut self, now: Instant, index: u32) {
         let record = &mut self.tasks.records[index as usize];
         let sought = record.wish == Wish::Reoffer;
-        record.wish = record.wish.once_started();
         if !record.by_mail {
             record.state = TaskState::Taken;
-            self.settle_start(index);
+            // Who has it tells whether it has started. Until then it counts as if it had for those
+            // that need not know.
+            if matches!(record.wish, Wish::Remove | Wish::Reoffer) {
+                record.wish = Wish::None;
+            }
             return;
         }
         let label = label_of(record.home.route());
+        if self.may_have_prefetched(index) {
+            self.ask_back(index);
+            return;
+        }
+        let record = &mut self.tasks.records[index as usize];
+        record.wish = record.wish.once_started();
         self.stats.started += 1;
         if self.workers[record.worker as usize].keeps_tasks() {
             self.run(now, index);
@@ -217,7 +252,7 @@ impl Scheduler {
 
     /// The task runs on its worker, which is up and has been counted as taken; then what was wished
     /// meanwhile.
-    fn run(&mut self, now: Instant, index: u32) {
+    pub(super) fn run(&mut self, now: Instant, index: u32) {
         self.settle_start(index);
         let record = &mut self.tasks.records[index as usize];
         debug_assert!(!record.place.is_linked());
@@ -240,7 +275,11 @@ impl Scheduler {
     /// A hand-in that matches. Who has claimed a task of the pool may not be known before.
     fn conclude_claimed(&mut self, index: u32, report: &Report) -> Reported {
         let record = &mut self.tasks.records[index as usize];
-        if !matches!(record.state, TaskState::Running | TaskState::Aborting) && !record.by_mail {
+        let unknown = matches!(
+            record.state,
+            TaskState::Queued | TaskState::Revoking | TaskState::Taken
+        );
+        if unknown && !record.by_mail {
             record.worker = report.worker.0;
             record.epoch = report.epoch;
         }
@@ -286,7 +325,8 @@ impl Scheduler {
     /// Whether a task is to run again though its present attempt has failed.
     fn goes_on(&self, index: u32) -> bool {
         let record = &self.tasks.records[index as usize];
-        let wanted = !record.is_orphan() && !matches!(record.wish, Wish::Cancel | Wish::TimeOut(_));
+        let wish = record.wish.once_started();
+        let wanted = !record.is_orphan() && wish == Wish::None;
         // Never waiting for a worker that is gone.
         let target = record.target();
         let possible = target.is_none_or(|place| self.workers[place as usize].is_up());
@@ -324,7 +364,7 @@ impl Scheduler {
 
     /// The task of this attempt, if this incarnation has it.
     #[inline]
-    fn find_out(
+    pub(super) fn find_out(
         &self,
         handle: TaskHandle,
         attempt: Attempt,

@@ -31,8 +31,14 @@ impl Scheduler {
         self.suspects.push_back(&mut self.workers, place);
         self.update_ghost(place);
         // What others may run need not wait.
-        while let Some(index) = self.workers[place as usize].offers.front() {
-            self.revoke(index, Wish::Reoffer);
+        let offers = self.workers[place as usize].offers;
+        let mut at = offers.front();
+        while let Some(index) = at {
+            at = offers.after(&self.tasks.records, index);
+            // What was sent ahead counts as started (rule R1), and waits like what runs.
+            if self.tasks.records[index as usize].state == TaskState::Queued {
+                self.revoke(index, Wish::Reoffer);
+            }
         }
     }
 

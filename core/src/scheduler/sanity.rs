@@ -69,9 +69,10 @@ impl Scheduler {
                 );
                 assert!(!record.is_orphan(), "an orphan has no outcome");
             }
-            TaskState::Queued => assert_eq!(record.place.is_linked(), record.by_mail),
+            TaskState::Queued => assert!(record.place.is_linked(), "queued nowhere"),
             TaskState::Taken => assert!(!record.by_mail, "only the pool is taken from"),
             TaskState::Revoking => assert!(record.wish != Wish::None, "revoked for no reason"),
+            TaskState::Prefetched => assert!(record.place.is_linked(), "sent ahead by nobody"),
             TaskState::Running => assert_eq!(record.wish, Wish::None, "a wish not acted upon"),
             TaskState::Aborting => {
                 assert!(matches!(record.wish, Wish::Cancel | Wish::TimeOut(_)));
@@ -92,7 +93,8 @@ impl Scheduler {
             open || !record.timed.is_linked(),
             "a timer of an ended task"
         );
-        assert!(!record.abort_due || record.state == TaskState::Aborting);
+        let asked = matches!(record.state, TaskState::Aborting | TaskState::Prefetched);
+        assert!(!record.abort_due || (asked && record.wish != Wish::None));
         assert_eq!(
             record.is_orphan(),
             !record.owned.is_linked(),
@@ -112,6 +114,9 @@ impl Scheduler {
             r.state == TaskState::Backlogged && !r.choosy && !r.held
         });
         of(&self.revokes, TaskState::Revoking);
+        let pooled = of(&self.pooled, TaskState::Queued);
+        let in_pool = self.count(|r| r.state == TaskState::Queued && !r.by_mail);
+        assert_eq!(pooled, in_pool, "tasks in the pool");
         let releasing = of(&self.releases, TaskState::Releasing);
         assert_eq!(releasing, self.count(|r| r.state == TaskState::Releasing));
         let making = check_list(&self.making, records, |_, r| r.parts.unmade > 0);
@@ -144,6 +149,8 @@ impl Scheduler {
         let open = self.live_tasks().filter(|(_, r)| is_open(r));
         let bytes = open.map(|(_, r)| u64::from(r.bytes())).sum::<u64>();
         assert_eq!(stats.payload_bytes, bytes, "bytes of payloads");
+        let removing = self.count(|r| r.state == TaskState::Prefetched && r.wish == Wish::Remove);
+        assert_eq!(self.removing, removing, "recalled by queue control");
         let up = self.workers.iter().filter(|w| w.is_up()).count();
         assert_eq!(self.workers_up as usize, up, "workers up");
         assert_eq!(self.names.len() as usize, up, "names");
@@ -169,16 +176,17 @@ impl Scheduler {
         let assigned = check_list(&worker.assigned, records, |_, r| {
             let out = matches!(
                 r.state,
-                TaskState::Queued | TaskState::Running | TaskState::Aborting
+                TaskState::Queued
+                    | TaskState::Prefetched
+                    | TaskState::Running
+                    | TaskState::Aborting
             );
-            let offered = r.state == TaskState::Queued && !r.is_directed();
-            out && is_here(r) && !r.abort_due && !offered
+            out && is_here(r) && !r.abort_due && !is_offered(r)
         });
-        let offers = check_list(&worker.offers, records, |_, r| {
-            r.state == TaskState::Queued && is_here(r) && !r.is_directed()
-        });
+        let offers = check_list(&worker.offers, records, |_, r| is_here(r) && is_offered(r));
         let aborts = check_list(&worker.aborts, records, |_, r| {
-            r.state == TaskState::Aborting && is_here(r) && r.abort_due
+            let asked = matches!(r.state, TaskState::Aborting | TaskState::Prefetched);
+            asked && is_here(r) && r.abort_due
         });
         let revoking =
             self.count(|r| r.state == TaskState::Revoking && r.by_mail && r.worker == place);
@@ -392,6 +400,16 @@ impl Scheduler {
             .filter(|(_, record)| which(record))
             .count() as u32
     }
+}
+
+/// Whether it stands among its worker's offers.
+fn is_offered(record: &TaskRecord) -> bool {
+    let waits = match record.state {
+        TaskState::Queued => true,
+        TaskState::Prefetched => record.wish == Wish::None,
+        _ => false,
+    };
+    waits && !record.is_directed()
 }
 
 fn is_open(record: &TaskRecord) -> bool {

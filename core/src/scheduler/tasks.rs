@@ -8,7 +8,7 @@ use crate::index::Hash;
 use crate::list::NIL;
 use crate::outcome::{Deadline, Refusal};
 use crate::submit::{Submit, Target};
-use crate::task::{Ending, Home, Route, TaskRecord, TaskState, Wish};
+use crate::task::{Ending, Home, Route, TaskState, Wish};
 use crate::time::{Instant, Tick};
 use crate::worker::WorkerRecord;
 
@@ -119,22 +119,18 @@ impl Scheduler {
     ) -> Option<u32> {
         let index = self.tasks.take()?;
         let record = &mut self.tasks.records[index as usize];
-        *record = TaskRecord {
-            generation: record.generation,
-            stamp: record.stamp,
-            task: submit.task,
-            start_at: deadline(now, submit.start_within_ms),
-            finish_at: deadline(now, submit.finish_within_ms),
-            client: owner,
-            home,
-            born: Tick::of(now),
-            hold_until: Instant(u64::from(submit.hold_ms) * 1_000_000),
-            state: TaskState::Backlogged,
-            attempts_max: submit.attempts_max.max(1),
-            retries_max: submit.retries_on_failure,
-            priority: submit.priority,
-            ..TaskRecord::untouched()
-        };
+        record.renew();
+        record.task = submit.task;
+        record.start_at = deadline(now, submit.start_within_ms);
+        record.finish_at = deadline(now, submit.finish_within_ms);
+        record.client = owner;
+        record.home = home;
+        record.born = Tick::of(now);
+        record.hold_until = Instant(u64::from(submit.hold_ms) * 1_000_000);
+        record.state = TaskState::Backlogged;
+        record.attempts_max = submit.attempts_max.max(1);
+        record.retries_max = submit.retries_on_failure;
+        record.priority = submit.priority;
         record.set_bytes(submit.payload_bytes);
         self.stats.payload_bytes += u64::from(submit.payload_bytes);
         let client = &mut self.clients[owner as usize];
@@ -168,6 +164,7 @@ impl Scheduler {
                     record.wish = Wish::Cancel;
                 }
             }
+            TaskState::Prefetched => self.recall(index, Wish::Cancel),
             TaskState::Running => self.abort(now, index, Wish::Cancel),
             TaskState::Spread => self.cancel_multicast(index),
             // It has its outcome, or will have one for a reason that came first.
@@ -205,6 +202,7 @@ impl Scheduler {
                 return;
             }
             TaskState::Queued => self.revoke(index, wish),
+            TaskState::Prefetched => self.recall(index, wish),
             TaskState::Running => {
                 self.abort(now, index, wish);
                 return;
@@ -228,6 +226,8 @@ impl Scheduler {
             let mail = worker.mail(directed);
             mail.remove(&mut self.tasks.records, index);
             self.reclass(place);
+        } else {
+            self.pooled.remove(&mut self.tasks.records, index);
         }
         self.revokes.push_back(&mut self.tasks.records, index);
     }
@@ -260,12 +260,13 @@ impl Scheduler {
         let record = &self.tasks.records[index as usize];
         let possible = !record.is_directed() || record.hold_until > Instant(0);
         let again = possible && record.may_rerun();
-        match record.wish {
+        let wish = record.wish.once_started();
+        match wish {
             Wish::TimeOut(deadline) => self.end(index, Ending::TimedOut(deadline), true),
             Wish::Cancel if record.grace_over => {
                 self.end(index, Ending::Cancelled { started: true }, true);
             }
-            _ if again && !record.is_orphan() && record.wish != Wish::Cancel => self.rerun(index),
+            _ if again && !record.is_orphan() && wish != Wish::Cancel => self.rerun(index),
             _ => {
                 if record.history != NIL {
                     self.remember_worker(index);
@@ -422,6 +423,7 @@ impl Scheduler {
         record.state = TaskState::Done;
         self.leave_topic(route);
         self.count_ending(ending);
+        self.step_over(index);
         if multicast == NIL {
             self.clients[owner as usize]
                 .open
@@ -471,6 +473,7 @@ impl Scheduler {
                     .remove(&mut self.tasks.records, index);
                 self.leave_worker(worker, directed);
             }
+            TaskState::Queued => self.pooled.remove(&mut self.tasks.records, index),
             TaskState::Revoking => {
                 let by_mail = record.by_mail;
                 if record.place.is_linked() {
@@ -479,6 +482,10 @@ impl Scheduler {
                 if by_mail {
                     self.leave_worker(worker, directed);
                 }
+            }
+            TaskState::Prefetched => {
+                self.leave_prefetched(index);
+                self.leave_worker(worker, directed);
             }
             TaskState::Running | TaskState::Aborting => {
                 let due = core::mem::take(&mut record.abort_due);
@@ -544,7 +551,10 @@ impl Scheduler {
     /// Starts the task's timer, if it has a deadline.
     #[inline]
     pub(super) fn arm(&mut self, index: u32) {
-        if self.tasks.records[index as usize].due_at() == Instant::NEVER {
+        let record = &self.tasks.records[index as usize];
+        let earliest = record.start_at.min(record.finish_at);
+        // The usual case: none at all.
+        if earliest == Instant::NEVER && !record.held || record.due_at() == Instant::NEVER {
             return;
         }
         self.wheel.insert(&mut self.tasks.records, index);

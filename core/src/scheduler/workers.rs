@@ -209,7 +209,8 @@ impl Scheduler {
             self.drop_labels(labels);
             return Err(RegistrationRefusal::WorkersFull);
         };
-        let slots = registration.slots.max(1);
+        let slots = registration.slots.clamp(1, self.limits.slots_max());
+        let prefetch = registration.prefetch.min(self.limits.prefetch_max());
         self.workers[place as usize] = WorkerRecord {
             name: registration.name,
             instance: registration.instance,
@@ -217,9 +218,10 @@ impl Scheduler {
             token: registration.token,
             port,
             slots,
+            prefetch,
             busy: registration.busy.min(slots),
             labels,
-            window: Window::new(self.limits.window(slots)),
+            window: Window::new(self.limits.window(slots, prefetch)),
             ..WorkerRecord::vacant()
         };
         Ok(place)
@@ -387,9 +389,13 @@ impl Scheduler {
     /// Whether a directed task can be handed to this worker now.
     #[inline]
     pub(super) fn is_ready(&self, place: u32) -> bool {
+        // Most often nothing waits.
+        if self.backlogs.is_empty(Home::worker(place)) {
+            return false;
+        }
         let record = &self.workers[place as usize];
         let open = record.class != Class::ABSENT && record.window.room() > 0;
-        open && !record.heirs.is_linked() && !self.backlogs.is_empty(Home::worker(place))
+        open && !record.heirs.is_linked()
     }
 
     /// Lists a worker at its port if there is something to be told.

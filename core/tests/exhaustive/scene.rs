@@ -332,6 +332,7 @@ impl Scene {
             instance: process.instance,
             number: process.number,
             slots: 1,
+            prefetch: 0,
             busy: 0,
             labels: Labels::NONE,
             token: Token(0),

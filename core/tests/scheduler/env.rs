@@ -221,6 +221,53 @@ impl Env {
         reported
     }
 
+    /// The worker takes from the pool what is sent ahead of a slot.
+    pub(crate) fn steal_ahead(&mut self, worker: Worker) -> Job {
+        let job = self.steal_untold(worker).expect("a task in the pool");
+        let now = self.world.now;
+        self.world
+            .scheduler
+            .handle_prefetched(now, job.handle, job.attempt, job.worker, job.epoch);
+        self.run();
+        job
+    }
+
+    /// The worker says that it has started it.
+    pub(crate) fn started(&mut self, job: Job) {
+        let now = self.world.now;
+        self.world
+            .scheduler
+            .handle_started(now, job.handle, job.attempt, job.worker, job.epoch);
+        self.run();
+    }
+
+    /// The worker gives it back, unstarted.
+    pub(crate) fn given_back(&mut self, job: Job) {
+        let now = self.world.now;
+        self.world
+            .scheduler
+            .handle_given_back(now, job.handle, job.attempt, job.worker, job.epoch);
+        self.run();
+    }
+
+    /// The next reply, which asks for a job back; which one.
+    pub(crate) fn recall(&mut self) -> Job {
+        match self.reply() {
+            Reply::Recall {
+                worker,
+                epoch,
+                handle,
+                attempt,
+            } => Job {
+                handle,
+                attempt,
+                worker,
+                epoch,
+            },
+            other => panic!("no recall: {other:?}"),
+        }
+    }
+
     /// The worker completes it, and that counts.
     pub(crate) fn complete(&mut self, job: Job) {
         assert_eq!(self.report(job, Verdict::Completed), Reported::Counted);
@@ -354,6 +401,7 @@ pub(crate) fn registration(name: u128) -> Registration {
         instance: 1,
         number: 1,
         slots: 1,
+        prefetch: 0,
         busy: 0,
         labels: Labels::NONE,
         token: Token(0),

@@ -117,6 +117,8 @@ enum Op {
     SlotFreed(WorkerId, Epoch),
     Claimed(TaskHandle, Attempt, WorkerId, Epoch),
     Returned(TaskHandle, Attempt, WorkerId, Epoch),
+    Started(TaskHandle, Attempt, WorkerId, Epoch),
+    GivenBack(TaskHandle, Attempt, WorkerId, Epoch),
     Discarded(Source),
     Reported(Report),
     HandedIn(Report, Option<Revoked>),
@@ -156,6 +158,8 @@ fn op() -> impl Strategy<Value = Op> {
     let tasks = prop_oneof![
         (handle(), attempt(), worker(), epoch()).prop_map(|(h, a, w, e)| Op::Claimed(h, a, w, e)),
         (handle(), attempt(), worker(), epoch()).prop_map(|(h, a, w, e)| Op::Returned(h, a, w, e)),
+        (handle(), attempt(), worker(), epoch()).prop_map(|(h, a, w, e)| Op::Started(h, a, w, e)),
+        (handle(), attempt(), worker(), epoch()).prop_map(|(h, a, w, e)| Op::GivenBack(h, a, w, e)),
         source.prop_map(Op::Discarded),
         report().prop_map(Op::Reported),
         (report(), proptest::option::of(answer())).prop_map(|(r, a)| Op::HandedIn(r, a)),
@@ -200,6 +204,7 @@ fn apply(world: &mut World, op: Op) {
                 number,
                 slots,
                 busy,
+                prefetch: busy,
                 labels: Labels::new([LabelKey(label), LabelKey(1)]),
                 token,
             };
@@ -211,6 +216,8 @@ fn apply(world: &mut World, op: Op) {
         Op::Claimed(handle, attempt, worker, epoch) => {
             scheduler.handle_claimed(now, handle, attempt, worker, epoch);
         }
+        Op::Started(h, a, w, e) => scheduler.handle_started(now, h, a, w, e),
+        Op::GivenBack(h, a, w, e) => scheduler.handle_given_back(now, h, a, w, e),
         Op::Returned(handle, attempt, worker, epoch) => {
             scheduler.handle_returned(now, handle, attempt, worker, epoch);
         }
@@ -295,6 +302,8 @@ proptest! {
             workers: 4,
             labels: 2,
             ports: 2,
+            slots_max: 3,
+            prefetch_max: 2,
             mailbox: 2,
             pool: 2,
             quota: 5,

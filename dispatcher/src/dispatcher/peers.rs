@@ -91,14 +91,13 @@ impl<P: Payload> Dispatcher<P> {
             port,
             retiring: false,
         });
-        let (slots, busy) = self.scheduler.worker_slots(worker);
+        let slots = self.scheduler.worker_slots(worker);
         let mailbox = Some(consumer);
         self.end(port).reply(Reply::Registered {
             token,
             worker,
             epoch,
             slots,
-            busy,
             mailbox,
         });
     }
@@ -136,7 +135,7 @@ impl<P: Payload> Dispatcher<P> {
             if mailbox.port != port || mailbox.spare.is_some() {
                 continue;
             }
-            let (epoch, is_up) = (mailbox.epoch, self.scheduler.worker_slots(worker).0 > 0);
+            let (epoch, is_up) = (mailbox.epoch, self.scheduler.worker_slots(worker).slots > 0);
             if mailbox.retiring {
                 // It was asked for the mailbox, and cannot answer any more.
                 self.mailbox_gone(now, port, worker, epoch);
@@ -166,7 +165,7 @@ impl<P: Payload> Dispatcher<P> {
                 }
                 Due::NotAdmitted { .. } => self.end(port).places -= 1,
                 Due::Outcome(reply) => drop(self.outcome_payload(&reply)),
-                Due::Abort { .. } | Due::Pause { .. } | Due::Swept { .. } => {}
+                Due::Abort { .. } | Due::Recall { .. } | Due::Pause { .. } | Due::Swept { .. } => {}
             }
         }
         count

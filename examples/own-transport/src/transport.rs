@@ -176,6 +176,7 @@ impl UnixTransport {
                     instance,
                     number,
                     slots,
+                    prefetch: 0,
                     busy,
                     labels: Labels::NONE,
                     token,

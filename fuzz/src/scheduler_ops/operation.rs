@@ -50,6 +50,7 @@ pub(super) struct Applicant {
     pub(super) number: u8,
     pub(super) slots: u8,
     pub(super) busy: u8,
+    pub(super) prefetch: u8,
     pub(super) labels: [u8; 2],
 }
 
@@ -103,6 +104,10 @@ pub(super) enum Operation {
     /// A claimed task comes back.
     Returned(Which),
     Reported(Which, End),
+    /// A task that was sent in advance has started.
+    Started(Which),
+    /// It is given back.
+    GivenBack(Which),
     HandedIn(Which, End, Option<bool>),
     /// The answer to a revoke that was not asked for.
     Revoked(u8, u8, u8, bool),

@@ -46,6 +46,8 @@ impl Yard {
             workers: 5,
             labels: 3,
             ports: PORTS,
+            slots_max: 3,
+            prefetch_max: 3,
             mailbox: 2,
             pool: 4,
             quota: 7,
@@ -205,6 +207,7 @@ impl Yard {
             number: small(applicant.number, 8),
             slots: small_u16(applicant.slots, 4),
             busy: small_u16(applicant.busy, 4),
+            prefetch: small_u16(applicant.prefetch, 4),
             labels: Labels::new(applicant.labels.map(label_of)),
             token: Token(applicant.number.into()),
         };
@@ -233,6 +236,21 @@ impl Yard {
                 let job = self.job(which);
                 self.scheduler
                     .handle_returned(now, job.handle, job.attempt, job.worker, job.epoch);
+            }
+            Operation::Started(which) => {
+                let job = self.job(which);
+                self.scheduler
+                    .handle_started(now, job.handle, job.attempt, job.worker, job.epoch);
+            }
+            Operation::GivenBack(which) => {
+                let job = self.job(which);
+                self.scheduler.handle_given_back(
+                    now,
+                    job.handle,
+                    job.attempt,
+                    job.worker,
+                    job.epoch,
+                );
             }
             Operation::Reported(which, end) => {
                 let report = report_of(self.job(which), end);

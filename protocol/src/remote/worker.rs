@@ -38,8 +38,13 @@ pub struct WorkerProfile {
     pub name: String,
     /// A random number that the process drew for this worker at its start.
     pub instance: u64,
-    /// How many tasks it runs at once.
+    /// How many tasks it runs at once. The controller may grant fewer.
     pub slots: u16,
+    /// How many tasks it may be sent beyond those, to be there when a slot becomes free: the way to
+    /// and from the controller costs the worker no time then. 0: none. A task that waits here
+    /// waits while another worker might run it, until it is asked back; and if this worker is lost,
+    /// it counts as started.
+    pub prefetch: u16,
 }
 
 /// One attempt that this worker was given.
@@ -141,7 +146,7 @@ struct Kept<P> {
 /// }
 ///
 /// let mut wire = Sent(Vec::new());
-/// let profile = WorkerProfile { name: "w1".into(), instance: 0x5eed, slots: 1 };
+/// let profile = WorkerProfile { name: "w1".into(), instance: 0x5eed, slots: 1, prefetch: 0 };
 /// let mut worker = WorkerState::<Bytes>::new(profile);
 /// let question = Header::new(Kind::WhoAreYou).encode();
 /// worker.handle_message(&question, Incoming::Alone, &mut wire).unwrap();
@@ -156,6 +161,10 @@ pub struct WorkerState<P> {
     settled: bool,
     /// At most as many as it has slots, if the controller keeps its word.
     running: Vec<Assignment>,
+    /// Sent ahead of a slot, and not started.
+    ahead: VecDeque<(Assignment, P)>,
+    /// Asked back, and still to be said to be given back.
+    given_back: Vec<Assignment>,
     kept: VecDeque<Kept<P>>,
     /// The number of the last result sent in this registration.
     sent: u32,
@@ -182,6 +191,8 @@ impl<P: FromInline> WorkerState<P> {
             number: 0,
             settled: false,
             running: Vec::new(),
+            ahead: VecDeque::new(),
+            given_back: Vec::new(),
             kept: VecDeque::new(),
             sent: 0,
         }
@@ -212,6 +223,31 @@ impl<P: FromInline> WorkerState<P> {
     #[must_use]
     pub fn unacknowledged(&self) -> usize {
         self.kept.len()
+    }
+
+    /// How many tasks wait here for a slot.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.ahead.len()
+    }
+
+    /// The next of the tasks that were sent ahead, if there is a slot for it: run it, as one that
+    /// comes with a [`WorkerEvent::Task`]. Ask after each message and each report. The controller
+    /// is told that it starts; as long as the wire takes nothing, it does not.
+    pub fn poll_waiting(&mut self, wire: &mut impl Wire<P>) -> Option<(Assignment, P)> {
+        let Standing::Up(registration) = self.standing else {
+            return None;
+        };
+        if self.running.len() >= usize::from(self.profile.slots.max(1)) {
+            return None;
+        }
+        let (assignment, _) = self.ahead.front()?;
+        debug_assert!(registration.granted(assignment));
+        let header = attempt_header(Kind::Started, assignment);
+        wire.send(&mut Head::new(&header), None).ok()?;
+        let (assignment, payload) = self.ahead.pop_front()?;
+        self.running.push(assignment);
+        Some((assignment, payload))
     }
 
     /// Reports how an attempt ended: now, or as soon as there is a registration and the wire takes
@@ -270,7 +306,9 @@ impl<P: FromInline> WorkerState<P> {
         }
         match self.standing {
             Standing::Due => self.introduce(wire).is_ok(),
-            Standing::Up(registration) => self.send_results(&registration, wire).is_ok(),
+            Standing::Up(registration) => {
+                self.send_results(&registration, wire).is_ok() && self.give_back(wire).is_ok()
+            }
             Standing::Stranger | Standing::Awaiting | Standing::Left => true,
         }
     }
@@ -321,6 +359,10 @@ impl<P: FromInline> WorkerState<P> {
                 None
             }
             Kind::Abort => self.assignment(header).map(WorkerEvent::Abort),
+            Kind::Revoke => {
+                self.handle_revoke(header, wire);
+                None
+            }
             Kind::Drain => Some(WorkerEvent::Drain),
             Kind::Evict => self.handle_evict(header),
             Kind::Rejected => Some(self.handle_rejected(header)),
@@ -351,11 +393,37 @@ impl<P: FromInline> WorkerState<P> {
         let Some(assignment) = self.assignment(&message.header) else {
             return Ok(None);
         };
-        if self.running.contains(&assignment) {
+        let waits = self.ahead.iter().any(|(other, _)| *other == assignment);
+        if waits || self.running.contains(&assignment) {
+            return Ok(None);
+        }
+        if message.header.flags.has(Flags::AHEAD) {
+            self.ahead.push_back((assignment, payload));
             return Ok(None);
         }
         self.running.push(assignment);
         Ok(Some(WorkerEvent::Task(assignment, payload)))
+    }
+
+    /// A task that waits here is given back. For one that has started, that has been said.
+    fn handle_revoke(&mut self, header: &Header, wire: &mut impl Wire<P>) {
+        let asked = self.assignment(header);
+        let mut waiting = self.ahead.iter();
+        if let Some(at) = waiting.position(|(waits, _)| Some(*waits) == asked) {
+            let given_back = self.ahead.remove(at).map(|(assignment, _)| assignment);
+            self.given_back.extend(given_back);
+            // What cannot be sent now is sent with the next pump.
+            let _ = self.give_back(wire);
+        }
+    }
+
+    fn give_back(&mut self, wire: &mut impl Wire<P>) -> Result<(), SendError> {
+        while let Some(assignment) = self.given_back.last() {
+            let header = attempt_header(Kind::Revoked, assignment);
+            wire.send(&mut Head::new(&header), None)?;
+            self.given_back.pop();
+        }
+        Ok(())
     }
 
     fn handle_registered(
@@ -461,6 +529,10 @@ impl<P: FromInline> WorkerState<P> {
     /// Hands in what is kept, then registers. If the wire stops taking in between, all is sent once
     /// more: a result that is handed in twice counts once (rule R6).
     fn introduce(&mut self, wire: &mut impl Wire<P>) -> Result<(), SendError> {
+        // What has not started is the controller's to settle: it takes it for lost with us (rule
+        // R1).
+        self.ahead.clear();
+        self.given_back.clear();
         for kept in &mut self.kept {
             kept.delivery = Delivery::HandedIn;
             // The low half of the instance tells the controller whose attempts these were.
@@ -473,6 +545,7 @@ impl<P: FromInline> WorkerState<P> {
         header.seq = self.number.wrapping_add(1);
         header.id = self.profile.instance;
         header.extra = self.profile.slots;
+        header.worker = self.profile.prefetch.into();
         // At most as many as there are slots, and those are 16 bits.
         header.epoch = self.running.len() as u32;
         if self.settled {
@@ -508,6 +581,16 @@ impl<P: FromInline> WorkerState<P> {
         }
         Ok(())
     }
+}
+
+fn attempt_header(kind: Kind, assignment: &Assignment) -> Header {
+    let mut header = Header::new(kind);
+    header.flags = Flags::HAS_WORKER;
+    header.worker = assignment.worker.0;
+    header.epoch = assignment.epoch.0;
+    header.id = assignment.handle.to_bits();
+    header.attempt = assignment.attempt.0;
+    header
 }
 
 fn result_header<P>(kind: Kind, kept: &Kept<P>, seq: u32) -> Header {
@@ -569,6 +652,7 @@ mod tests {
             name: "w".into(),
             instance: 3,
             slots: 2,
+            prefetch: 0,
         };
         let mut worker = WorkerState::<Bytes>::new(profile);
         worker.register(&mut wire);

@@ -379,3 +379,70 @@ fn an_abort_reaches_the_worker() {
     let outcome = outcomes(&controller.answers(CLIENT, client));
     assert_eq!(outcome, [(1, Outcome::Cancelled { started: true })]);
 }
+
+/// A worker of one slot with one task in advance; the headers of both its tasks.
+fn with_one_ahead(controller: &mut Controller, client: PeerKey) -> (PeerKey, Header, Header) {
+    let worker = controller.network.connect(WORKER);
+    let header = Header {
+        worker: 1,
+        ..register_header(1, 1)
+    };
+    let register = Packet::new(&mut Head::new(&header).name("w"), None);
+    let answers = controller.exchange(WORKER, worker, register);
+    assert_eq!(answers[0].header().code, 1, "one in advance is granted");
+    controller.exchange(CLIENT, client, submit(1, 1));
+    let running = controller.task(worker);
+    controller.exchange(CLIENT, client, submit(2, 2));
+    let ahead = controller.task(worker);
+    assert!(!running.flags.has(Flags::AHEAD) && ahead.flags.has(Flags::AHEAD));
+    (worker, running, ahead)
+}
+
+fn cancel(seq: u32, task: u64) -> Packet {
+    let header = Header {
+        seq,
+        id: task,
+        ..Header::new(Kind::Cancel)
+    };
+    packet(header, None)
+}
+
+/// What a worker says about a task: `task` is the header of the message that brought it.
+fn about(kind: Kind, task: &Header) -> Packet {
+    let header = Header {
+        kind,
+        flags: Flags::HAS_WORKER,
+        frames: 0,
+        ..*task
+    };
+    packet(header, None)
+}
+
+#[test]
+fn a_task_sent_in_advance_is_asked_back_and_given_back() {
+    let mut controller = Controller::new();
+    let client = controller.client(1);
+    let (worker, running, ahead) = with_one_ahead(&mut controller, client);
+    controller.exchange(CLIENT, client, cancel(3, 2));
+    let asked = controller.answers(WORKER, worker);
+    assert_eq!(kinds(&asked), [Kind::Revoke]);
+    assert_eq!(asked[0].header().id, ahead.id);
+    // What runs is not to be given back, whatever a worker says.
+    controller.exchange(WORKER, worker, about(Kind::Revoked, &running));
+    assert_eq!(controller.sessions.stats().report_stale, 1);
+    controller.exchange(WORKER, worker, about(Kind::Revoked, &ahead));
+    let outcome = outcomes(&controller.answers(CLIENT, client));
+    assert_eq!(outcome, [(2, Outcome::Cancelled { started: false })]);
+}
+
+#[test]
+fn a_task_sent_in_advance_that_has_started_is_stopped() {
+    let mut controller = Controller::new();
+    let client = controller.client(1);
+    let (worker, _, ahead) = with_one_ahead(&mut controller, client);
+    controller.exchange(WORKER, worker, about(Kind::Started, &ahead));
+    controller.exchange(WORKER, worker, about(Kind::Revoked, &ahead));
+    assert_eq!(controller.sessions.stats().report_stale, 1, "too late");
+    controller.exchange(CLIENT, client, cancel(3, 2));
+    assert_eq!(kinds(&controller.answers(WORKER, worker)), [Kind::Abort]);
+}

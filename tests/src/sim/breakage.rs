@@ -31,6 +31,8 @@ names! {
         OverfillSlots = "overfill_slots",
         /// Something is allocated where nothing may be.
         Allocate = "allocate",
+        /// A worker gives back what it has started, and goes on with it.
+        GiveBackStarted = "give_back_started",
         /// A worker's port is told to pause, and does not.
         IgnorePause = "ignore_pause",
     }
@@ -55,7 +57,7 @@ impl Break {
             Self::CreditAtCancel | Self::LoseCredit | Self::OverfillSlots => &["I6"],
             Self::WrongWorker => &["I5"],
             Self::DoubleOutcome => &["I1"],
-            Self::RevokeAlwaysWins => &["I2", "I3"],
+            Self::RevokeAlwaysWins | Self::GiveBackStarted => &["I2", "I3", "I1"],
             Self::LieAboutStart => &["I4"],
             Self::LoseClaim => &["liveness", "I12"],
             // The claim table sees it before any checker.

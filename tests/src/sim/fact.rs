@@ -2,7 +2,7 @@
 
 use taskyard_core::{
     Attempt, ClientId, Envelope, Epoch, Labels, NameKey, OutcomeReply, Report, Reported, Revoked,
-    Source, Stamp, Submit, Submitted, Sweep, TaskHandle, TaskId, WorkerId,
+    Source, Stamp, Submit, Submitted, Sweep, TaskHandle, TaskId, WorkerId, WorkerSlots,
 };
 
 use super::rng::mix;
@@ -68,8 +68,8 @@ pub(crate) enum Fact {
         post: Post,
         /// Its name.
         name: NameKey,
-        /// Tasks at once.
-        slots: u16,
+        /// Tasks at once, and tasks beyond those.
+        slots: WorkerSlots,
         /// What tasks may ask for.
         labels: Labels,
     },
@@ -102,6 +102,12 @@ pub(crate) enum Fact {
     },
     /// A claimed task left for its worker: it counts as started.
     Started(Job),
+    /// A claimed task left for its worker, which has no slot for it: it has not started.
+    Prefetched(Job),
+    /// The worker has given that back: never started.
+    GivenBack(Job),
+    /// A worker is asked to give that back.
+    Recall(Job),
     /// It could not be sent: never started.
     Returned(Job),
     /// The scheduler heard that.
@@ -215,6 +221,9 @@ impl Fact {
             Self::DrainAsked(worker) => (38, u64::from(worker.0), 0),
             Self::SweepAsked(sweep) => (39, sweep.token.0, 0),
             Self::Swept(token, touched) => (40, token, u64::from(touched)),
+            Self::Prefetched(job) => (42, job.word(), 0),
+            Self::GivenBack(job) => (43, job.word(), 0),
+            Self::Recall(job) => (44, job.word(), 0),
         };
         mix(a ^ mix(b ^ mix(kind)))
     }

@@ -36,7 +36,10 @@ pub const MARKS: &[&str] = &[
     "payloads_full",
     "poison",
     "pool_full",
+    "prefetched",
     "quota_full",
+    "recall_lost",
+    "recall_won",
     "record_purged",
     "registration_displaced",
     "registration_stale",
@@ -59,6 +62,7 @@ pub const MARKS: &[&str] = &[
     "tombstone_popped",
     "tombstones_fill_mailbox",
     "too_wide",
+    "worker_lost_ahead",
     "worker_lost_queued",
     "worker_lost_running",
     "workers_full",
@@ -89,6 +93,9 @@ impl Marks {
     pub(crate) fn count(&mut self, stats: &Stats) {
         for (mark, times) in [
             ("completed", stats.completed),
+            ("prefetched", stats.prefetched),
+            ("recall_won", stats.given_back),
+            ("recall_lost", stats.recalled - stats.given_back),
             ("failed", stats.failed),
             ("forgotten", stats.forgotten),
             ("known", stats.known),

@@ -79,6 +79,8 @@ names! {
         Holds = "holds",
         /// Bytes of all payloads; 0: no limit.
         Bytes = "bytes",
+        /// Tasks that some workers are sent beyond their slots.
+        Prefetch = "prefetch",
         /// Milliseconds of the rejoin grace.
         Grace = "grace",
     }
@@ -149,6 +151,7 @@ impl Size {
             | Self::Retries
             | Self::Holds
             | Self::Bytes
+            | Self::Prefetch
             | Self::Grace => 0,
             _ => 1,
         }
@@ -229,6 +232,7 @@ impl Options {
             Size::Levels => [1, 1, 3, 8][rng.place(4)],
             Size::Retries | Size::Holds => [0, 0, 300][rng.place(3)],
             Size::Bytes => [0, 0, 1_500][rng.place(3)],
+            Size::Prefetch => [0, 0, 1, 3][rng.place(4)],
             Size::Grace => [0, 0, 10, 60][rng.place(4)],
         }
     }

@@ -32,13 +32,19 @@ pub struct HostOptions {
     /// Tasks that each takes at once. They run one after the other all the same: there is one
     /// thread.
     pub slots: u16,
+    /// Tasks that each is sent beyond those.
+    pub prefetch: u16,
 }
 
 impl HostOptions {
     /// Workers that take one task at a time.
     #[must_use]
     pub const fn new(endpoint: Endpoint) -> Self {
-        Self { endpoint, slots: 1 }
+        Self {
+            endpoint,
+            slots: 1,
+            prefetch: 0,
+        }
     }
 }
 
@@ -93,7 +99,9 @@ impl WorkerHost {
             .map_err(|error| Error::os("registering with a poll", &error))?;
         let mut workers = Vec::new();
         for (index, name) in names.into_iter().enumerate() {
-            let profile = WorkerOptions::new(options.endpoint.clone(), name).slots(options.slots);
+            let profile = WorkerOptions::new(options.endpoint.clone(), name)
+                .slots(options.slots)
+                .prefetch(options.prefetch);
             let worker = RemoteWorker::connect(context, &profile)?;
             watch(&poll, &worker, index)?;
             workers.push(Hosted {

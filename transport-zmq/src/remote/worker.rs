@@ -26,6 +26,8 @@ pub struct WorkerOptions {
     pub name: String,
     /// Tasks that it runs at once.
     pub slots: u16,
+    /// Tasks that it may be sent beyond those; see [`WorkerProfile::prefetch`].
+    pub prefetch: u16,
 }
 
 impl WorkerOptions {
@@ -36,6 +38,7 @@ impl WorkerOptions {
             endpoint,
             name: name.into(),
             slots: 1,
+            prefetch: 0,
         }
     }
 
@@ -43,6 +46,13 @@ impl WorkerOptions {
     #[must_use]
     pub const fn slots(mut self, slots: u16) -> Self {
         self.slots = slots;
+        self
+    }
+
+    /// Sets how many tasks it may be sent beyond its slots, to be there when one becomes free.
+    #[must_use]
+    pub const fn prefetch(mut self, prefetch: u16) -> Self {
+        self.prefetch = prefetch;
         self
     }
 }
@@ -80,6 +90,7 @@ impl RemoteWorker {
             name: options.name.clone(),
             instance: random_u64(),
             slots: options.slots.max(1),
+            prefetch: options.prefetch,
         };
         Ok(Self {
             link: Link::connect(context, &options.endpoint)?,
@@ -110,7 +121,11 @@ impl RemoteWorker {
             self.link = Link::connect(&self.context, &endpoint)?;
             (self.away, self.alone_since) = (true, None);
         }
-        Ok(event)
+        // After what there was to read: a task may have been asked back.
+        Ok(event.or_else(|| {
+            let (assignment, payload) = self.state.poll_waiting(self.link.wire())?;
+            Some(WorkerEvent::Task(assignment, payload))
+        }))
     }
 
     /// When it must be polled even if its descriptor is silent: while it has no connection where it
@@ -177,6 +192,12 @@ impl RemoteWorker {
     #[must_use]
     pub fn running(&self) -> &[Assignment] {
         self.state.running()
+    }
+
+    /// How many tasks it was sent ahead, and wait here for a slot.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.state.waiting()
     }
 
     /// Registers anew: after it was evicted, or refused.

@@ -1,7 +1,7 @@
 //! Queue control: counting, listing, explaining, removing; holding and draining workers.
 
 use taskyard_core::{
-    ClientId, Config, Cursor, Explanation, LabelKey, Labels, Outcome, PortId, Refusal,
+    ClientId, Config, Cursor, Explanation, Instant, LabelKey, Labels, Outcome, PortId, Refusal,
     Registration, Reply, Select, Submit, Submitted, Sweep, Target, TaskId, Token,
 };
 
@@ -18,6 +18,7 @@ fn to(task: u64, worker: Worker) -> Submit {
     Submit::new(TaskId(task), Target::Worker(worker.id))
 }
 
+/// Three steps per poll.
 fn roomy() -> Env {
     Env::with(Config {
         tasks: 64,
@@ -25,6 +26,10 @@ fn roomy() -> Env {
         work_per_poll: 3,
         ..Config::default()
     })
+}
+
+fn label(task: u64) -> Submit {
+    Submit::new(TaskId(task), Target::Label(GPU))
 }
 
 /// Removes, and returns how many that were by the answer; all outcomes say so, too.
@@ -127,6 +132,90 @@ fn a_sweep_takes_what_is_meant_and_has_not_started() {
     env.finish();
 }
 
+/// The next polls have no effect for the driver, and this many were needed until nothing is left.
+fn silent_polls(env: &mut Env) -> u32 {
+    let mut polls = 0;
+    loop {
+        let effect = env.world.scheduler.poll_effect(env.world.now);
+        assert_eq!(effect, None, "what waits in the core has no envelope");
+        polls += 1;
+        assert!(polls < 100, "polls without end");
+        if env.world.scheduler.next_timeout() != Some(Instant(0)) {
+            return polls;
+        }
+    }
+}
+
+#[test]
+fn a_sweep_of_a_client_looks_at_no_other_client() {
+    let mut env = roomy();
+    let (other, client) = (env.hello(1, 1, false), env.hello(2, 1, false));
+    for task in 0..40 {
+        env.submit(other, label(task));
+    }
+    for task in 0..6 {
+        env.submit(client, label(task));
+    }
+    let (now, token) = (env.world.now, Token(1));
+    let mut polls = |select| {
+        let sweep = Sweep { select, token };
+        assert!(env.world.scheduler.handle_sweep(now, PORT, sweep));
+        silent_polls(&mut env)
+    };
+    // A step to begin, one per task, one to end: three per poll, and a look at what is left.
+    let few = polls(Select::Client(client));
+    assert!(few <= 4, "{few} polls");
+    let all = polls(Select::All);
+    assert!(all > 10, "{all} polls: the measure is blind");
+}
+
+#[test]
+fn a_sweep_of_a_client_goes_on_behind_what_leaves() {
+    // Whichever leaves between two polls, also the one that would have been next.
+    for gone in 0..8 {
+        let mut env = roomy();
+        let client = env.hello(1, 1, false);
+        for task in 0..8 {
+            env.submit(client, label(task));
+        }
+        let (now, token) = (env.world.now, Token(1));
+        let select = Select::Client(client);
+        let scheduler = &mut env.world.scheduler;
+        assert!(scheduler.handle_sweep(now, PORT, Sweep { select, token }));
+        assert_eq!(scheduler.poll_effect(now), None);
+        let removed = scheduler.stats().removed;
+        assert_eq!(removed, 2, "the first step is to begin");
+        scheduler.handle_cancel(now, client, TaskId(gone));
+        let cancelled = u32::from(gone >= removed);
+        silent_polls(&mut env);
+        env.run();
+        let touched = 8 - cancelled;
+        assert_eq!(env.reply(), Reply::Swept { token, touched });
+        for _ in 0..8 {
+            assert_eq!(env.outcome_reply().outcome, REMOVED);
+        }
+        env.finish();
+    }
+}
+
+#[test]
+fn a_sweep_of_a_client_ends_with_the_client() {
+    let mut env = roomy();
+    let client = env.hello(1, 1, false);
+    for task in 0..8 {
+        env.submit(client, label(task));
+    }
+    let (now, token) = (env.world.now, Token(1));
+    let select = Select::Client(client);
+    let scheduler = &mut env.world.scheduler;
+    assert!(scheduler.handle_sweep(now, PORT, Sweep { select, token }));
+    assert_eq!(scheduler.poll_effect(now), None);
+    scheduler.handle_goodbye(now, client);
+    env.run();
+    assert_eq!(env.reply(), Reply::Swept { token, touched: 2 });
+    env.finish();
+}
+
 #[test]
 fn a_sweep_by_age_spares_the_young() {
     let mut env = roomy();
@@ -199,7 +288,6 @@ fn a_held_worker_is_given_nothing() {
         labels,
         ..registration(1)
     });
-    let label = |task| Submit::new(TaskId(task), Target::Label(GPU));
     env.submit(client, label(1));
     let now = env.world.now;
     assert!(env.world.scheduler.handle_hold(now, worker.id, true));

@@ -4,5 +4,6 @@ mod contract;
 mod control;
 mod loss;
 mod multicast;
+mod prefetch;
 mod sessions;
 mod tasks;

@@ -130,6 +130,35 @@ fn clients_full_is_refused_until_one_is_forgotten() {
 }
 
 #[test]
+fn a_newcomer_gets_the_place_of_who_left_nothing() {
+    let mut env = Env::with(Config {
+        tasks: 4,
+        clients: 3,
+        ..Config::default()
+    });
+    let [owner, first, second] = [1, 2, 3].map(|key| env.hello(key, 1, true));
+    env.submit(owner, any(1));
+    for client in [owner, first, second] {
+        env.world
+            .scheduler
+            .handle_client_down(env.world.now, client);
+    }
+    assert_eq!(env.hello(4, 1, true).index(), first.index(), "longest gone");
+    assert_eq!(env.hello(5, 1, true).index(), second.index());
+    let now = env.world.now;
+    let sixth = env.world.scheduler.handle_client_up(now, PORT, hello(6, 1));
+    assert_eq!(sixth, Err(HelloRefusal::ClientsFull), "a task is open");
+    assert_eq!(env.hello(1, 2, true), owner, "what it left is kept");
+    env.world.scheduler.handle_goodbye(now, owner);
+    env.world.scheduler.handle_client_down(now, first);
+    assert_eq!(env.world.scheduler.stats().stale_client, 1, "its id is");
+    env.run();
+    let worker = env.worker(1);
+    while env.next(worker).is_some() {}
+    env.finish();
+}
+
+#[test]
 fn a_goodbye_forgets_everything() {
     let mut env = Env::with(Config {
         tasks: 16,

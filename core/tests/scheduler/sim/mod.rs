@@ -95,6 +95,8 @@ impl Sim {
         let mut rng = Rng::new(seed);
         let tasks = rng.between(4, 40) as u32;
         let config = Config {
+            slots_max: 1024,
+            prefetch_max: 0,
             tasks,
             clients: 4,
             workers: 24,
@@ -400,6 +402,7 @@ impl Sim {
             instance: process.instance,
             number: process.number,
             slots: process.slots,
+            prefetch: 0,
             busy: process.running.len() as u16,
             labels: process.labels,
             token: Token((which as u64) << 32 | u64::from(process.number)),
@@ -625,6 +628,7 @@ impl Sim {
                     self.finish(which, at.expect("just seen"), Verdict::Aborted);
                 }
             }
+            Reply::Recall { .. } => panic!("no worker here takes tasks ahead"),
             Reply::Evict { worker, epoch } => {
                 let holder = self
                     .processes

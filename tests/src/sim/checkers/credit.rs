@@ -9,6 +9,7 @@ use crate::sim::options::{Options, Size};
 #[derive(Clone, Copy, Debug, Default)]
 struct Account {
     slots: u32,
+    places: u32,
     window: u32,
     mail: u32,
     /// Of that: whose claim was revoked.
@@ -27,6 +28,8 @@ pub(crate) struct Credit {
     accounts: Vec<Account>,
     /// Claimed from a mailbox, not yet vacated.
     directed: Vec<Job>,
+    /// Sent ahead, not started.
+    ahead: Vec<Job>,
     /// Which mailbox each slot's envelope lies in, while it does.
     lies_in: Vec<Option<Post>>,
     pub(crate) filled_by_tombstones: u64,
@@ -42,6 +45,7 @@ impl Credit {
             pooled: 0,
             accounts: Vec::new(),
             directed: Vec::new(),
+            ahead: Vec::new(),
             lies_in: vec![None; options.size(Size::Tasks) as usize],
             filled_by_tombstones: 0,
             lost_queued: 0,
@@ -51,10 +55,12 @@ impl Credit {
     pub(crate) fn see(&mut self, fact: &Fact) {
         match *fact {
             Fact::Admitted { post, slots, .. } => {
-                let window = (u32::from(slots) + self.queue_ahead).clamp(1, self.mailbox);
-                let slots = u32::from(slots);
+                let (slots, prefetch) = (u32::from(slots.slots), u32::from(slots.prefetch));
+                let places = slots + prefetch;
+                let window = (slots + self.queue_ahead.max(prefetch)).clamp(1, self.mailbox);
                 *self.account(post) = Account {
                     slots,
+                    places,
                     window,
                     ..Account::default()
                 };
@@ -77,13 +83,8 @@ impl Credit {
             } => {
                 self.popped(source, envelope.handle.index(), post, claimed);
             }
-            Fact::Started(job) => {
-                let directed = self.directed.contains(&job);
-                let account = self.account(job.post);
-                account.running += 1;
-                account.running_directed += u32::from(directed);
-                let (running, slots) = (account.running, account.slots);
-                assert!(running <= slots, "I6: {job:?} runs as {running} of {slots}");
+            Fact::Prefetched(job) | Fact::GivenBack(job) | Fact::Started(job) => {
+                self.sent(job, fact);
             }
             Fact::Returned(job) => self.directed.retain(|other| *other != job),
             Fact::Vacated(job) => {
@@ -107,6 +108,40 @@ impl Credit {
                 self.directed.retain(|job| job.post != post);
             }
             _ => {}
+        }
+    }
+
+    /// An attempt is with its worker: it has a slot, or is ahead of one, or is given back.
+    fn sent(&mut self, job: Job, fact: &Fact) {
+        match fact {
+            Fact::Prefetched(_) => {
+                self.ahead.push(job);
+                let directed = self.directed.contains(&job);
+                let account = self.account(job.post);
+                account.running += 1;
+                account.running_directed += u32::from(directed);
+                let (out, places) = (account.running, account.places);
+                assert!(
+                    out <= places,
+                    "I6: {job:?} is sent ahead as {out} of {places}"
+                );
+            }
+            Fact::GivenBack(_) => {
+                self.ahead.retain(|other| *other != job);
+                self.account(job.post).running -= 1;
+                self.consumed(job);
+            }
+            Fact::Started(_) if self.ahead.contains(&job) => {
+                self.ahead.retain(|other| *other != job);
+            }
+            _ => {
+                let directed = self.directed.contains(&job);
+                let account = self.account(job.post);
+                account.running += 1;
+                account.running_directed += u32::from(directed);
+                let (running, slots) = (account.running, account.slots);
+                assert!(running <= slots, "I6: {job:?} runs as {running} of {slots}");
+            }
         }
     }
 

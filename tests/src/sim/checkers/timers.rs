@@ -59,7 +59,8 @@ impl Timers {
                     entry.due = entry.due.max(now);
                 }
             }
-            Fact::Started(job) => self.settle(job.handle),
+            // When it is too late, its worker decides whether it has started, in its own time.
+            Fact::Started(job) | Fact::Prefetched(job) => self.settle(job.handle),
             Fact::Outcome(reply, _) => self.settle(reply.handle),
             // Its own deadlines are its parts'.
             Fact::Shared { from, to } => {

@@ -188,6 +188,30 @@ impl Driver {
                 watch.see(&Fact::ClaimTold(job));
                 watch.see(&Fact::Credit(Source::Pool));
             }
+            Event::Prefetched(job) => {
+                let (handle, attempt, post) = (job.handle, job.attempt, job.post);
+                hot(|| {
+                    self.scheduler
+                        .handle_prefetched(now, handle, attempt, post.worker, post.epoch);
+                });
+                watch.see(&Fact::ClaimTold(job));
+                watch.see(&Fact::Credit(Source::Pool));
+            }
+            Event::Started(job) => {
+                let (handle, attempt, post) = (job.handle, job.attempt, job.post);
+                hot(|| {
+                    self.scheduler
+                        .handle_started(now, handle, attempt, post.worker, post.epoch);
+                });
+            }
+            Event::GivenBack(job) => {
+                let (handle, attempt, post) = (job.handle, job.attempt, job.post);
+                hot(|| {
+                    self.scheduler
+                        .handle_given_back(now, handle, attempt, post.worker, post.epoch);
+                });
+                watch.see(&Fact::TakenBack(job));
+            }
             Event::Discarded(source) => {
                 hot(|| self.scheduler.handle_discarded(now, source));
                 watch.see(&Fact::Credit(source));
@@ -324,7 +348,7 @@ impl Driver {
             spare: None,
             epoch: post.epoch,
         });
-        let (slots, busy) = self.scheduler.worker_slots(post.worker);
+        let slots = self.scheduler.worker_slots(post.worker);
         let at = watch.names.iter().position(|(other, ..)| *other == token);
         let (_, name, labels) = watch.names.swap_remove(at.expect("it has registered"));
         watch.see(&Fact::Admitted {
@@ -333,7 +357,7 @@ impl Driver {
             slots,
             labels,
         });
-        self.push(port, Reply::Registered(token, post, slots, busy, consumer));
+        self.push(port, Reply::Registered(token, post, slots, consumer));
     }
 
     fn reported(&mut self, watch: &mut Watch, report: Report, load: Option<Load>) {
@@ -553,6 +577,8 @@ fn limits_of(options: &Options) -> Limits {
         // One that leaves needs its place for some time.
         workers: size(Size::Workers) + size(Size::Spare),
         ports: options.size(Size::Ports) as u16,
+        slots_max: 8,
+        prefetch_max: 8,
         mailbox: size(Size::Mailbox),
         pool: size(Size::Pool),
         payload_bytes: options.size(Size::Bytes),

@@ -46,6 +46,20 @@ impl Driver {
                 watch.see(&Fact::Abort(job));
                 Reply::Abort(job)
             }
+            Due::Recall {
+                worker,
+                epoch,
+                handle,
+                attempt,
+            } => {
+                let job = Job {
+                    handle,
+                    attempt,
+                    post: Post { worker, epoch },
+                };
+                watch.see(&Fact::Recall(job));
+                Reply::Recall(job)
+            }
             Due::Evict { worker, epoch } => {
                 watch.see(&Fact::Evict(Post { worker, epoch }));
                 Reply::Evict(Post { worker, epoch })

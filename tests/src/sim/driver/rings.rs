@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use taskyard_core::{
     ClientHello, ClientId, Envelope, OutcomeReply, Registration, Report, Source, Submit, TaskId,
-    Token,
+    Token, WorkerSlots,
 };
 use taskyard_dispatcher::{Consumer, Payload, Producer, Stealer, TaskClaimant};
 
@@ -73,6 +73,10 @@ pub(crate) enum Event {
     WorkerDown(Post),
     Drained(Post, Consumer<Envelope>),
     Claimed(Job),
+    /// Claimed from the pool, and sent ahead.
+    Prefetched(Job),
+    Started(Job),
+    GivenBack(Job),
     Discarded(Source),
     Returned(Job),
     Reported(Report, Option<Load>),
@@ -87,10 +91,11 @@ pub(crate) enum Reply {
     Welcome(Token, ClientId),
     HelloRefused(Token),
     Outcome(OutcomeReply, Option<Load>),
-    Registered(Token, Post, u16, u16, Consumer<Envelope>),
+    Registered(Token, Post, WorkerSlots, Consumer<Envelope>),
     Pause(Post, bool),
     NotRegistered(Token),
     Abort(Job),
+    Recall(Job),
     Evict(Post),
     Retire(Post),
 }

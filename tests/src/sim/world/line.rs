@@ -30,13 +30,17 @@ pub(super) enum FromWorker {
     Register(Registration),
     Result(Report),
     SlotFreed,
+    Started(Job),
+    GivenBack(Job),
     Gone,
 }
 
 /// From a port to a worker process.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum ToWorker {
-    Deliver(Job),
+    /// A task, and whether it is sent ahead of a slot.
+    Deliver(Job, bool),
+    Recall(Job),
     /// The result of this attempt has arrived.
     Ack(Job),
     Abort(Job),
@@ -77,7 +81,10 @@ pub(super) struct Line<Up, Down, T> {
     pub(super) clogged_until: Instant,
     /// Attempts that were sent and have not come back, for a worker.
     pub(super) out: Vec<(Job, bool)>,
+    /// Of these: sent ahead, and not known to have started.
+    pub(super) ahead: Vec<Job>,
     pub(super) slots: usize,
+    pub(super) prefetch: usize,
     pub(super) busy: usize,
     /// Takes nothing, by order.
     pub(super) paused: bool,
@@ -95,7 +102,9 @@ impl<Up, Down, T: Copy> Line<Up, Down, T> {
             side: Side::New,
             clogged_until: Instant(0),
             out: Vec::new(),
+            ahead: Vec::new(),
             slots: 0,
+            prefetch: 0,
             busy: 0,
             paused: false,
         }
@@ -119,6 +128,11 @@ impl<Up, Down, T: Copy> Line<Up, Down, T> {
 
     pub(super) fn is_closed(&self) -> bool {
         matches!(self.side, Side::Closed)
+    }
+
+    /// Tasks that it takes beyond its free slots.
+    pub(super) const fn places(&self) -> usize {
+        (self.slots + self.prefetch).saturating_sub(self.busy + self.out.len())
     }
 
     pub(super) const fn free(&self) -> usize {

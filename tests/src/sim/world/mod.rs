@@ -17,6 +17,7 @@ use self::port::Port;
 use self::process::Process;
 use super::breakage::Break;
 use super::driver::{Driver, Mint, Part};
+use super::fact::Job;
 use super::options::{Fault, Options, Size};
 use super::rng::Rng;
 use super::watch::Watch;
@@ -49,6 +50,8 @@ pub(crate) struct World {
     waited: Vec<TaskInfo>,
     /// Credit of nobody that was handed in on purpose.
     absurd_credits: u64,
+    /// What was sent to workers ahead of a slot, and has not started.
+    sent_ahead: Vec<Job>,
 }
 
 impl World {
@@ -58,12 +61,13 @@ impl World {
         let names = options.size(Size::Names).max(1);
         let processes = (0..options.size(Size::Workers)).map(|at| {
             let slots = rng.between(1, options.size(Size::Slots)) as u16;
+            let prefetch = rng.below(options.size(Size::Prefetch) + 1) as u16;
             // Those of one name have the same, and one name has all: nothing waits for ever.
             let name = at % names;
             let mut draw = Rng::new(options.dice ^ name);
             let labels = (1..=options.size(Size::Labels)).map(LabelKey);
             let labels = Labels::new(labels.filter(|_| draw.chance(500) || name == 0));
-            Process::new(name, at, slots, labels)
+            Process::new(name, at, (slots, prefetch), labels)
         });
         let processes = processes.collect();
         let clients = options.size(Size::Clients);
@@ -91,6 +95,7 @@ impl World {
             is_healing: false,
             waited: Vec::new(),
             absurd_credits: 0,
+            sent_ahead: Vec::new(),
             rng,
         }
     }

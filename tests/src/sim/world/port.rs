@@ -1,7 +1,9 @@
 //! A port's thread: it passes on what the lines bring, reads replies, and takes tasks for its
 //! workers.
 
-use taskyard_core::{ClientId, Envelope, Epoch, Instant, OutcomeReply, Report, Source, Token};
+use taskyard_core::{
+    ClientId, Envelope, Epoch, Instant, OutcomeReply, Report, Source, Token, WorkerSlots,
+};
 use taskyard_dispatcher::Consumer;
 
 use super::World;
@@ -178,6 +180,21 @@ impl World {
                     port.send(Event::SlotFreed(post));
                 }
             }
+            FromWorker::Started(job) => {
+                if let Some(place) = line.ahead.iter().position(|out| *out == job) {
+                    line.ahead.swap_remove(place);
+                    port.send(Event::Started(job));
+                }
+            }
+            FromWorker::GivenBack(job) => {
+                if let Some(place) = line.out.iter().position(|(out, _)| *out == job) {
+                    line.out.swap_remove(place);
+                    line.ahead.retain(|out| *out != job);
+                    port.send(Event::GivenBack(job));
+                    self.sent_ahead.retain(|other| *other != job);
+                    self.watch.see(&Fact::GivenBack(job));
+                }
+            }
             FromWorker::Gone => self.close_worker(at, index),
         }
         true
@@ -188,6 +205,7 @@ impl World {
         let line = &mut self.worker_lines[index];
         if let Some(place) = line.out.iter().position(|(out, _)| *out == job) {
             line.out.swap_remove(place);
+            line.ahead.retain(|out| *out != job);
             self.watch.see(&Fact::Vacated(job));
         }
         let load = result_of(&report).map(|number| self.mint.make(number));
@@ -205,15 +223,21 @@ impl World {
     fn close_worker(&mut self, at: usize, index: usize) {
         let line = &mut self.worker_lines[index];
         let port = &mut self.ports[at];
-        if let Side::Open(post) = line.side {
-            port.lost.push(post);
-        }
+        let post = line.opened();
+        port.lost.extend(post);
         line.side = Side::Closed;
         line.up.clear();
         self.watch
             .mark_if(!line.out.is_empty(), "worker_lost_running");
         line.out.clear();
         port.staff.retain(|other| *other != index);
+        // What was sent ahead counts as started now (rule R1).
+        let lost = self.sent_ahead.iter().copied();
+        let lost: Vec<_> = lost.filter(|job| Some(job.post) == post).collect();
+        self.watch.mark_if(!lost.is_empty(), "worker_lost_ahead");
+        for job in lost {
+            self.started_ahead(job);
+        }
         self.flush(at);
     }
 
@@ -233,7 +257,7 @@ impl World {
             let (Some(post), free) = (line.opened(), line.free()) else {
                 continue;
             };
-            if line.paused || free == 0 && !overfills {
+            if line.paused || line.places() == 0 && !overfills {
                 continue;
             }
             let mailbox = self.ports[at].boxes[post.worker.0 as usize].as_mut();
@@ -292,9 +316,16 @@ impl World {
             attempt,
             post,
         };
+        let line = &self.worker_lines[index];
+        let is_ahead = !line.ahead.is_empty() || line.free() == 0 && line.places() > 0;
         if source == Source::Pool {
+            let claimed = if is_ahead {
+                Event::Prefetched(job)
+            } else {
+                Event::Claimed(job)
+            };
             if !(self.breaks(Break::LoseClaim) && self.watch.break_now(16)) {
-                self.ports[at].send(Event::Claimed(job));
+                self.ports[at].send(claimed);
             }
         } else {
             self.watch.checkers.credit.claimed_from_mailbox(job);
@@ -307,10 +338,24 @@ impl World {
                 return;
             }
         }
-        self.watch.see(&Fact::Started(job));
+        if is_ahead {
+            self.sent_ahead.push(job);
+            self.watch.see(&Fact::Prefetched(job));
+        } else {
+            self.watch.see(&Fact::Started(job));
+        }
         let line = &mut self.worker_lines[index];
         line.out.push((job, source != Source::Pool));
-        line.down.push_back(ToWorker::Deliver(job));
+        line.ahead.extend(is_ahead.then_some(job));
+        line.down.push_back(ToWorker::Deliver(job, is_ahead));
+    }
+
+    /// What was sent ahead has started, or counts as if it had.
+    pub(super) fn started_ahead(&mut self, job: Job) {
+        if let Some(at) = self.sent_ahead.iter().position(|other| *other == job) {
+            self.sent_ahead.remove(at);
+            self.watch.see(&Fact::Started(job));
+        }
     }
 
     // ---- clients ----
@@ -418,8 +463,8 @@ impl World {
                 drop(load);
                 self.bring_outcome(at, reply);
             }
-            Reply::Registered(Token(index), post, slots, busy, mailbox) => {
-                self.registered(at, index as usize, post, (slots, busy), mailbox);
+            Reply::Registered(Token(index), post, slots, mailbox) => {
+                self.registered(at, index as usize, post, slots, mailbox);
             }
             Reply::NotRegistered(Token(index)) => {
                 let index = index as usize;
@@ -431,6 +476,13 @@ impl World {
                     self.worker_lines[index]
                         .down
                         .push_back(ToWorker::Abort(job));
+                }
+            }
+            Reply::Recall(job) => {
+                if let Some(index) = self.line_of(at, job.post) {
+                    self.worker_lines[index]
+                        .down
+                        .push_back(ToWorker::Recall(job));
                 }
             }
             Reply::Evict(post) => {
@@ -487,7 +539,7 @@ impl World {
         at: usize,
         index: usize,
         post: Post,
-        (slots, busy): (u16, u16),
+        slots: WorkerSlots,
         mailbox: Consumer<Envelope>,
     ) {
         let port = &mut self.ports[at];
@@ -503,8 +555,9 @@ impl World {
             return;
         }
         line.side = Side::Open(post);
-        line.slots = usize::from(slots);
-        line.busy = usize::from(busy);
+        line.slots = usize::from(slots.slots);
+        line.prefetch = usize::from(slots.prefetch);
+        line.busy = usize::from(slots.busy);
         line.down.push_back(ToWorker::Registered(post));
     }
 

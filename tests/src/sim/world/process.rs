@@ -1,9 +1,12 @@
 //! Worker processes: they run what they are sent, keep what is not acknowledged, and come back.
 
+use std::collections::VecDeque;
+
 use taskyard_core::{Epoch, Instant, Labels, NameKey, Registration, Report, Token, Verdict};
 
 use super::World;
 use super::line::{FromWorker, NOBODY, ToWorker, WorkerLine};
+use crate::sim::breakage::Break;
 use crate::sim::fact::{Job, Post, job_of};
 use crate::sim::options::Fault;
 
@@ -14,11 +17,14 @@ pub(super) struct Process {
     instance: u64,
     number: u32,
     slots: u16,
+    prefetch: u16,
     labels: Labels,
     pub(super) line: Option<usize>,
     post: Option<Post>,
     /// What runs, and whether its slot was called busy at the last registration.
     pub(super) running: Vec<(Job, bool)>,
+    /// What was sent ahead, and waits for a slot.
+    pub(super) ahead: VecDeque<Job>,
     /// Results that are not acknowledged.
     pub(super) kept: Vec<Report>,
     /// Slots that became free before the registration was answered.
@@ -28,16 +34,23 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) const fn new(name: u64, instance: u64, slots: u16, labels: Labels) -> Self {
+    pub(super) const fn new(
+        name: u64,
+        instance: u64,
+        (slots, prefetch): (u16, u16),
+        labels: Labels,
+    ) -> Self {
         Self {
             name: NameKey(name as u128),
             instance,
             number: 0,
             slots,
+            prefetch,
             labels,
             line: None,
             post: None,
             running: Vec::new(),
+            ahead: VecDeque::new(),
             kept: Vec::new(),
             owed: 0,
             hung_until: Instant(0),
@@ -54,14 +67,16 @@ impl World {
         if process.hung_until > now {
             return false;
         }
-        match process.line {
+        let line = process.line;
+        match line {
             None if process.away_until > now => false,
             None => {
                 self.register(at);
                 true
             }
+            Some(_) if self.rng.chance(300) && self.begin_ahead(at) => true,
             Some(line) if self.rng.chance(500) => self.hear(at, line) || self.finish_some(at),
-            Some(line) => self.finish_some(at) || self.hear(at, line),
+            Some(line) => self.finish_some(at) || self.hear(at, line) || self.begin_ahead(at),
         }
     }
 
@@ -69,6 +84,8 @@ impl World {
         let port = self.rng.place(self.ports.len());
         let index = self.worker_lines.len();
         let process = &mut self.processes[at];
+        // What had not started was settled with the line before.
+        process.ahead.clear();
         let mut line = WorkerLine::new(NOBODY);
         line.up
             .extend(process.kept.iter().copied().map(FromWorker::HandIn));
@@ -83,6 +100,7 @@ impl World {
             instance: process.instance,
             number: process.number,
             slots: process.slots,
+            prefetch: process.prefetch,
             busy: process.running.len() as u16,
             labels: process.labels,
             token: Token(index as u64),
@@ -100,7 +118,14 @@ impl World {
         };
         let process = &mut self.processes[at];
         match heard {
-            ToWorker::Deliver(job) => process.running.push((job, false)),
+            ToWorker::Deliver(job, is_ahead) => {
+                if is_ahead {
+                    process.ahead.push_back(job);
+                } else {
+                    process.running.push((job, false));
+                }
+            }
+            ToWorker::Recall(job) => self.give_back(at, line, job),
             ToWorker::Ack(job) => process.kept.retain(|report| job_of(report) != job),
             ToWorker::Registered(post) => {
                 process.post = Some(post);
@@ -124,6 +149,44 @@ impl World {
         let running = &self.processes[at].running;
         if let Some(place) = running.iter().position(|(other, _)| *other == job) {
             self.finish(at, place, Verdict::Aborted);
+        }
+    }
+
+    /// Starts what was sent ahead, as soon as there is a slot, and says so.
+    fn begin_ahead(&mut self, at: usize) -> bool {
+        let process = &mut self.processes[at];
+        let (Some(line), Some(post)) = (process.line, process.post) else {
+            return false;
+        };
+        if process.running.len() >= usize::from(process.slots) {
+            return false;
+        }
+        let Some(job) = process.ahead.pop_front() else {
+            return false;
+        };
+        debug_assert_eq!(job.post, post, "of another registration");
+        process.running.push((job, false));
+        self.started_ahead(job);
+        if !self.breaks(Break::GiveBackStarted) {
+            self.worker_lines[line]
+                .up
+                .push_back(FromWorker::Started(job));
+        }
+        true
+    }
+
+    /// Gives back what was sent ahead and has not started.
+    fn give_back(&mut self, at: usize, line: usize, job: Job) {
+        let process = &mut self.processes[at];
+        let waits = process.ahead.iter().position(|other| *other == job);
+        if let Some(place) = waits {
+            process.ahead.remove(place);
+        }
+        let runs = process.running.iter().any(|(other, _)| *other == job);
+        if waits.is_some() || (runs && self.breaks(Break::GiveBackStarted)) {
+            self.worker_lines[line]
+                .up
+                .push_back(FromWorker::GivenBack(job));
         }
     }
 
@@ -226,6 +289,7 @@ impl World {
                 process.instance += 1000;
                 process.number = 0;
                 process.running.clear();
+                process.ahead.clear();
                 process.kept.clear();
             }
             Fault::WorkerCut => self.hang_up(at, pause),
@@ -247,6 +311,6 @@ impl World {
     /// Whether it has nothing to do and nothing to say.
     pub(super) fn is_worker_quiet(&self, at: usize) -> bool {
         // Results whose acknowledgement was lost are kept until the next registration.
-        self.processes[at].running.is_empty()
+        self.processes[at].running.is_empty() && self.processes[at].ahead.is_empty()
     }
 }
