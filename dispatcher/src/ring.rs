@@ -12,7 +12,8 @@
 //!
 //! | producer | consumer |
 //! | --- | --- |
-//! | P1 if the cached head leaves no room: load `head` (Acquire) | C1 if the cached tail shows no item: load `tail` (Acquire) |
+//! | P1 if the cached head leaves no room: load `head` (Acquire) | C1 if the cached tail shows no
+//! item: load `tail` (Acquire) |
 //! | P2 still no room: give the item back | C2 still none: there is none |
 //! | P3 write the item into slot `tail` | C3 move the item out of slot `head` |
 //! | P4 store `tail + 1` (Release) | C4 store `head + 1` (Release) |
@@ -154,7 +155,7 @@ impl<T: Send> Producer<T> {
     ///
     /// ```
     /// let (mut producer, mut consumer) = taskyard_dispatcher::ring(2);
-    /// let mut items = 1..=3;
+    /// let mut items = [1, 2, 3].into_iter();
     /// assert_eq!(producer.push_batch(&mut items), 2);
     /// assert_eq!(items.next(), Some(3), "what does not fit is not taken from the iterator");
     /// assert_eq!(consumer.pop(), Some(1));
@@ -231,11 +232,12 @@ impl<T> Drop for Written<'_, T> {
     fn drop(&mut self) {
         let producer = &mut *self.producer;
         producer.tail = producer.tail.wrapping_add(self.count as u64);
-        // Ordering: Release, as in `push`, for all items of the batch. Canary: ring.publish
+        // Ordering: Release, as in `push`, for all items of the batch. Canary:
+        // ring.publish_batch
         producer
             .shared
             .tail
-            .store(producer.tail, ordering!("ring.publish", Release));
+            .store(producer.tail, ordering!("ring.publish_batch", Release));
     }
 }
 
@@ -407,11 +409,12 @@ impl<T> Drop for Emptied<'_, T> {
     fn drop(&mut self) {
         let consumer = &mut *self.consumer;
         consumer.head = consumer.head.wrapping_add(self.count as u64);
-        // Ordering: Release, as in `pop`, for all slots of the batch. Canary: ring.release
+        // Ordering: Release, as in `pop`, for all slots of the batch. Canary:
+        // ring.release_batch
         consumer
             .shared
             .head
-            .store(consumer.head, ordering!("ring.release", Release));
+            .store(consumer.head, ordering!("ring.release_batch", Release));
     }
 }
 
