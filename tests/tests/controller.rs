@@ -160,6 +160,7 @@ fn the_work_of_a_killed_worker_goes_elsewhere_or_is_told() {
             (TaskId(1_002), Outcome::WorkerLost)
         );
         // The long one runs again, on the heir, and is cancelled there; it does not listen.
+        await_busy(&mut client, WorkerId(1));
         assert!(client.cancel(TaskId(1_001)));
         heir.kill();
         let told = next_outcome(&mut client);

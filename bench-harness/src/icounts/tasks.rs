@@ -47,6 +47,7 @@ pub(super) fn pool(workers: u32, queued: u32) -> u64 {
     let mut injected = VecDeque::with_capacity(8_192);
     let mut running = VecDeque::with_capacity(8_192);
     let mut idle = VecDeque::with_capacity(64);
+    let cycle = CYCLE.min(workers);
     inject(&mut rig, &mut injected);
     for at in 0..workers as usize {
         let worker = rig.workers[at];
@@ -57,8 +58,8 @@ pub(super) fn pool(workers: u32, queued: u32) -> u64 {
     }
     rig.effects();
     measured(&mut || {
-        for _ in 0..ROUNDS / CYCLE {
-            for _ in 0..CYCLE {
+        for _ in 0..ROUNDS / cycle {
+            for _ in 0..cycle {
                 rig.submit(|task| Submit::new(task, Target::Any));
                 let (worker, envelope) = running.pop_front().expect("all workers run something");
                 rig.complete(worker, envelope);

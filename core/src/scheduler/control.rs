@@ -116,9 +116,9 @@ impl Scheduler {
         true
     }
 
-    /// The port has obeyed [`Reply::Pause`]: all that it had taken for this worker before was told.
-    /// Of a worker that is draining, what is left in the mailbox is withdrawn (as many steps as
-    /// there are envelopes out to it).
+    /// The port has obeyed [`Reply::Pause`](crate::Reply::Pause): all that it had taken for this
+    /// worker before was told. Of a worker that is draining, what is left in the mailbox is
+    /// withdrawn (as many steps as there are envelopes out to it).
     pub fn handle_paused(&mut self, _now: Instant, worker: WorkerId, epoch: Epoch) {
         if !self.is_up(worker, epoch) {
             self.stats.stale_worker += 1;

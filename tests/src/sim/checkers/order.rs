@@ -1,5 +1,5 @@
-//! I10: directed tasks of one client and level that were never offered twice start in the order of
-//! their submits.
+//! I10: directed tasks of one client and level that were never offered twice, nor asked back, start
+//! in the order of their submits.
 
 use std::collections::HashMap;
 
@@ -62,6 +62,12 @@ impl Order {
             Fact::Admitted { post, .. } => self.epoch = post.epoch.0,
             Fact::Offered(_, envelope) => {
                 if let Some(entry) = self.tasks.get(envelope.handle) {
+                    entry.offers += 1;
+                }
+            }
+            // If it is lost on its way back it counts as started, and nobody knows when.
+            Fact::Recall(job) => {
+                if let Some(entry) = self.tasks.get(job.handle) {
                     entry.offers += 1;
                 }
             }
