@@ -6,7 +6,7 @@ use std::str::FromStr;
 ///
 /// Spinning answers soonest and costs a core. On a machine whose cores are all in use it costs the
 /// very threads that it waits for: a dispatcher, a worker and a client that all spin on two cores
-/// take turns by the system's clock, and a ready worker waits 4 ms for a task in the middle and 24
+/// take turns by the system's clock, and a ready worker waits 4 ms for a task in the middle and 8
 /// at worst, instead of 12 µs with [`Park`](Self::Park) (`bench-harness starvation`). So spin only
 /// if every thread that does has a core that nobody else uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -12,8 +12,7 @@
 //!
 //! | producer | consumer |
 //! | --- | --- |
-//! | P1 if the cached head leaves no room: load `head` (Acquire) | C1 if the cached tail shows no
-//! item: load `tail` (Acquire) |
+//! | P1 if the cached head leaves no room: load `head` (Acquire) | C1 if the cached tail shows no item: load `tail` (Acquire) |
 //! | P2 still no room: give the item back | C2 still none: there is none |
 //! | P3 write the item into slot `tail` | C3 move the item out of slot `head` |
 //! | P4 store `tail + 1` (Release) | C4 store `head + 1` (Release) |
