@@ -55,8 +55,11 @@ impl Scheduler {
         } else {
             self.poll_offer().or_else(|| self.poll_chore(now))
         };
-        // Looking for somebody to take an offer may have found one to withdraw.
-        effect.or_else(|| self.poll_revoke())
+        // Looking for somebody to take an offer may have found one to withdraw, and a chore may
+        // have made a worker ready. Who sleeps on `None` would find out too late.
+        effect
+            .or_else(|| self.poll_revoke())
+            .or_else(|| self.poll_directed())
     }
 
     /// The next envelope for the pool, as long as its window has room: a place per free slot, so

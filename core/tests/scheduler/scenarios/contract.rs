@@ -1,9 +1,9 @@
 //! Priorities, fairness, retries, labels, offers, returns: who gets what, and when.
 
 use taskyard_core::{
-    ClientId, Config, Explanation, LabelKey, Labels, NameKey, Outcome, Priority, Refusal,
-    Registered, Registration, RegistrationRefusal, Reply, Reported, Submit, Submitted, Target,
-    TaskId, Verdict, WorkerId,
+    ClientId, Config, Effect, Explanation, LabelKey, Labels, NameKey, Outcome, PortId, Priority,
+    Refusal, Registered, Registration, RegistrationRefusal, Reply, Reported, Submit, Submitted,
+    Target, TaskId, Verdict, WorkerId,
 };
 
 use crate::env::{Env, Worker, registration};
@@ -336,6 +336,34 @@ fn a_directed_task_may_wait_for_the_return_of_its_worker() {
     env.complete(job);
     assert_eq!(env.outcome(1), Outcome::Completed);
     env.finish();
+}
+
+#[test]
+fn a_poll_that_finds_nothing_left_no_task_for_the_next_one() {
+    // Chores and offers take turns in going first, so what a chore made ready must be seen whoever
+    // went first; nothing else might happen for a long time.
+    for chores_before in 0..2 {
+        let mut env = roomy();
+        let client = env.client();
+        let worker = env.worker(1);
+        env.submit(client, to(1, worker).hold_ms(100));
+        env.down(worker);
+        for task in 2..2 + chores_before {
+            env.submit(client, any(task));
+            env.cancel(client, task);
+            env.outcome(task);
+        }
+        let registered =
+            env.world
+                .scheduler
+                .handle_worker_up(env.world.now, PortId(0), registration(1));
+        assert!(matches!(registered, Registered::Admitted { .. }));
+        let mut handed_out = false;
+        while let Some(effect) = env.world.scheduler.poll_effect(env.world.now) {
+            handed_out |= matches!(effect, Effect::Offer { .. });
+        }
+        assert!(handed_out, "with {chores_before} chores before");
+    }
 }
 
 #[test]
