@@ -9,6 +9,7 @@
 
 use crate::id::{ClientId, PortId};
 use crate::list::{Link, List, linked};
+use crate::scheduler::Noted;
 use crate::task::Owned;
 use crate::time::Instant;
 
@@ -54,6 +55,8 @@ pub(crate) struct ClientRecord {
     pub(crate) acked: u32,
     /// Since when it is gone.
     pub(crate) detached_at: Instant,
+    /// What it is to be told of tasks that have no outcome yet.
+    pub(crate) notices: List<Noted>,
     pub(crate) open: List<Owned>,
     pub(crate) due: List<Owned>,
     pub(crate) unacked: List<Owned>,
@@ -81,6 +84,7 @@ impl ClientRecord {
             sent: 0,
             acked: 0,
             detached_at: Instant(0),
+            notices: List::new(),
             open: List::new(),
             due: List::new(),
             unacked: List::new(),

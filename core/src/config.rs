@@ -50,6 +50,12 @@ pub struct Config {
     /// How long a worker whose connection is gone is only suspected, in milliseconds: what it runs
     /// is not given to others meanwhile. 0: it is lost at once.
     pub rejoin_grace_ms: u64,
+    /// The same for a worker whose connection was lost when this controller itself had not run for
+    /// a while, in milliseconds: our own absence is held against nobody.
+    pub stall_grace_ms: u64,
+    /// How long a controller that was started anew waits for what workers bring from before, in
+    /// milliseconds: results for tasks that may not run again, and tasks for such results.
+    pub restart_grace_ms: u64,
     /// Directed envelopes that a worker may have waiting beyond its slots.
     pub queue_ahead: u32,
     /// Steps of housekeeping that one poll or one time-out may do.
@@ -73,6 +79,8 @@ impl Default for Config {
             keep_outcomes_ms: 300_000,
             abort_grace_ms: 5_000,
             rejoin_grace_ms: 0,
+            stall_grace_ms: 10_000,
+            restart_grace_ms: 10_000,
             queue_ahead: 8,
             work_per_poll: 64,
         }
@@ -250,6 +258,24 @@ impl Limits {
     #[must_use]
     pub const fn rejoin_grace_ms(&self) -> u64 {
         self.config.rejoin_grace_ms
+    }
+
+    /// How long a worker is only suspected whose connection was lost when this controller had not
+    /// run for a while, in milliseconds.
+    #[must_use]
+    pub const fn stall_grace_ms(&self) -> u64 {
+        // Not shorter than when there was nothing special about it.
+        if self.config.stall_grace_ms < self.config.rejoin_grace_ms {
+            self.config.rejoin_grace_ms
+        } else {
+            self.config.stall_grace_ms
+        }
+    }
+
+    /// How long results from before a restart are waited for and kept, in milliseconds.
+    #[must_use]
+    pub const fn restart_grace_ms(&self) -> u64 {
+        self.config.restart_grace_ms
     }
 
     /// Directed envelopes that a worker may have waiting beyond its slots.

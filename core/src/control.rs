@@ -107,6 +107,11 @@ pub enum Explanation {
         /// How long it waits.
         until: Instant,
     },
+    /// It may have run in another controller's time, and may run once: a worker may bring its result.
+    AwaitsResult {
+        /// How long it waits for that.
+        until: Instant,
+    },
     /// It goes out with the next poll.
     Ready,
     /// It is in the pool, for whoever is free first.

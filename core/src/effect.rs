@@ -1,6 +1,6 @@
 //! Outputs of the scheduler.
 
-use crate::event::RegistrationRefusal;
+use crate::event::{Origin, RegistrationRefusal, Settled};
 use crate::history::History;
 use crate::id::{Attempt, ClientId, Epoch, Stamp, TaskHandle, TaskId, Token, WorkerId};
 use crate::outcome::Outcome;
@@ -14,6 +14,9 @@ pub struct Envelope {
     pub stamp: Stamp,
     /// Which execution this will be.
     pub attempt: Attempt,
+    /// Where the task comes from, so that its result can be told from others after a restart;
+    /// `None` for a part of a multicast, of which there are many.
+    pub origin: Option<Origin>,
 }
 
 /// What the driver must do to the world.
@@ -87,7 +90,11 @@ pub enum Reply {
         worker: WorkerId,
         /// Its incarnation.
         epoch: Epoch,
+        /// What became of the tasks that it had.
+        settled: Settled,
     },
+    /// A task runs again.
+    Notice(NoticeReply),
     /// Take nothing more for this worker, from its mailbox or from the pool, and say so with
     /// [`handle_paused`](crate::Scheduler::handle_paused) once all that was taken before is told;
     /// or take again. What it runs goes on.
@@ -122,6 +129,22 @@ pub enum Reply {
         /// Why.
         refusal: RegistrationRefusal,
     },
+}
+
+/// A client is told that an attempt was lost with its worker, and that its task runs again. Unlike
+/// an outcome it is not repeated if it does not arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoticeReply {
+    /// Whose.
+    pub client: ClientId,
+    /// The client's number for the task.
+    pub task: TaskId,
+    /// Which execution was lost.
+    pub attempt: Attempt,
+    /// The worker that was lost with it.
+    pub worker: WorkerId,
+    /// Its incarnation.
+    pub epoch: Epoch,
 }
 
 /// An outcome on its way to the client.

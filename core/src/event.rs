@@ -1,6 +1,8 @@
 //! Inputs of the scheduler that carry more than ids, and their immediate answers.
 
-use crate::id::{Attempt, ClientId, Epoch, Labels, NameKey, Stamp, TaskHandle, Token, WorkerId};
+use crate::id::{
+    Attempt, ClientId, Epoch, Labels, NameKey, Stamp, TaskHandle, TaskId, Token, WorkerId,
+};
 use crate::outcome::Refusal;
 
 /// A client says who it is.
@@ -46,6 +48,18 @@ pub struct Registration {
     pub labels: Labels,
     /// Comes back with the answer.
     pub token: Token,
+}
+
+/// How a worker's attachment ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Loss {
+    /// It has left, or was closed: it does not come back by itself.
+    Left,
+    /// Its connection is gone.
+    Closed,
+    /// Its connection is gone, and we had not run for a while ourselves: that may be all there was
+    /// to it.
+    Stalled,
 }
 
 /// How much a worker takes; see [`Registration`].
@@ -101,8 +115,8 @@ pub enum Submitted {
     Refused(Refusal),
     /// This task is known already: the payload is dropped, its outcome comes or has been sent.
     Known,
-    /// Accepted on paper only: it may have run before, so it ends as `WorkerLost` (rule R11). The
-    /// payload is dropped.
+    /// Accepted on paper only: it may have run before, so it is not run again (rule R11). Its result
+    /// is here already, or is waited for, and then it ends as `WorkerLost`. The payload is dropped.
     NotRerun,
 }
 
@@ -153,6 +167,82 @@ pub enum Verdict {
     Failed,
     /// It obeyed an abort; there is no payload that counts.
     Aborted,
+}
+
+/// One attempt, as whoever was given it knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AttemptAt {
+    /// The worker that was given it.
+    pub worker: WorkerId,
+    /// The incarnation that was given it.
+    pub epoch: Epoch,
+    /// The task.
+    pub handle: TaskHandle,
+    /// Which execution of it.
+    pub attempt: Attempt,
+}
+
+/// What is known of whether a worker is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Liveness {
+    /// Its place in the table.
+    pub worker: WorkerId,
+    /// Its present incarnation, or its last.
+    pub epoch: Epoch,
+    /// Whether it is attached.
+    pub alive: bool,
+    /// How long ago it was last heard of, in milliseconds.
+    pub age_ms: u64,
+}
+
+/// What became of the tasks that a lost worker had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// They had started, and run again.
+    pub rerun: u32,
+    /// They ended as lost.
+    pub lost: u32,
+    /// They had not started, and wait as if nothing had happened.
+    pub requeued: u32,
+    /// Its process was back, and went on with them.
+    pub carried: u32,
+}
+
+/// Where a task comes from: known over restarts of the controller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// The low half of the client's key.
+    pub client: u64,
+    /// The client's number for the task.
+    pub task: TaskId,
+}
+
+/// What became of a result from before this scheduler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Early {
+    /// It decides this task: the driver replaces the stored payload by the result's.
+    Counted(TaskHandle),
+    /// It is kept until its client asks for it: the driver stores the payload under this handle.
+    Kept(TaskHandle),
+    /// The task is believed queued under this stamp. Revoke it, then call
+    /// [`handle_early_result`](crate::Scheduler::handle_early_result) again with the answer.
+    AskFirst(TaskHandle, Stamp),
+    /// It comes too late, or there is no place for it: dropped and counted.
+    Dropped,
+}
+
+/// What became of the word that an attempt still runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum StillRuns {
+    /// It is not lost with the incarnation that was given it.
+    Noted,
+    /// It was not given to that process, or is settled: counted, and nothing changes.
+    Dropped,
+    /// The task is believed queued under this stamp. Revoke it, then call
+    /// [`handle_still_runs`](crate::Scheduler::handle_still_runs) again with the answer (rule R3).
+    AskFirst(Stamp),
 }
 
 /// What became of a report.

@@ -24,6 +24,14 @@ pub struct Stats {
     pub lost: u64,
     /// Attempts that were lost and followed by another.
     pub rerun: u64,
+    /// Attempts that went on because their worker came back and still ran them.
+    pub carried: u64,
+    /// Notices of re-runs that there was no place for.
+    pub notices_dropped: u64,
+    /// Results from before a restart that were kept for their clients.
+    pub early_kept: u64,
+    /// Results from before a restart that came too late, or that nobody has asked for.
+    pub early_dropped: u64,
     /// Attempts that failed and were followed by another.
     pub retried: u64,
     /// Tasks that were sent to a worker ahead of its slots, as far as was told.

@@ -115,6 +115,16 @@ pub(crate) enum TaskState {
     Prefetched,
     /// Claimed by its worker.
     Running,
+    /// Claimed by an incarnation that is gone, and still run by its process, which is back; see
+    /// `scheduler/carried.rs`.
+    Carried,
+    /// It may run at most once, and may have run in another controller's time: it waits for a
+    /// worker that has its result; see `scheduler/early.rs`.
+    Awaiting,
+    /// Given out in another controller's time, and still run by a worker that is attached here.
+    Adopted,
+    /// A result from another controller's time, that waits for its client; it has no owner.
+    Early,
     /// Claimed by its worker, which was or will be asked to stop.
     Aborting,
     /// A multicast whose parts are made or are out.
@@ -123,6 +133,13 @@ pub(crate) enum TaskState {
     Done,
     /// Has nothing any more but a payload that the driver must drop.
     Releasing,
+}
+
+impl TaskState {
+    /// Whether it runs, as far as is known.
+    pub(crate) const fn has_started(self) -> bool {
+        matches!(self, Self::Running | Self::Carried | Self::Aborting)
+    }
 }
 
 /// What shall become of a task once its claim is settled.
@@ -283,6 +300,8 @@ pub(crate) struct TaskRecord {
     pub(crate) cancel_seen: bool,
     /// The stored payload is a result.
     pub(crate) has_result: bool,
+    /// Its worker has come back and says that it still runs it.
+    pub(crate) carried: bool,
 }
 
 // A million of them are a large table. With its share of the index (16 at most), its claim word
@@ -333,6 +352,7 @@ impl TaskRecord {
             grace_over: false,
             cancel_seen: false,
             has_result: false,
+            carried: false,
         }
     }
 
@@ -363,6 +383,7 @@ impl TaskRecord {
         self.grace_over = false;
         self.cancel_seen = false;
         self.has_result = false;
+        self.carried = false;
     }
 
     /// The handle of the present tenant.
@@ -440,7 +461,10 @@ impl TaskRecord {
     #[inline]
     pub(crate) fn is_with(&self, worker: WorkerId, epoch: Epoch) -> bool {
         let out = match self.state {
-            TaskState::Prefetched | TaskState::Running | TaskState::Aborting => true,
+            TaskState::Prefetched
+            | TaskState::Running
+            | TaskState::Carried
+            | TaskState::Aborting => true,
             TaskState::Queued | TaskState::Revoking => self.by_mail,
             _ => false,
         };

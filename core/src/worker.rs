@@ -3,14 +3,16 @@
 //! ```text
 //!           ┌─ displaced ─▶ Refused ─▶ Free
 //! Free ─▶ Pending ── the name is free ─▶ Up ── down ─▶ Leaving ─▶ Retiring ─▶ Drained ─▶ Free
-//!   └─────────── the name is free ───────┘ └─▶ Suspect ──┘
+//!   └─────────── the name is free ───────┘ └─▶ Suspect ──┘ ▲
+//!                                               └─▶ Returned ┘ (by way of `Leaving`)
 //! ```
-//! `Suspect` until the rejoin grace is over or the name is back (without a grace: never), `Leaving`
-//! until no task names it, `Retiring` until its port has emptied the mailbox, `Drained` until no
+//! `Suspect` until its grace is over or the name is back (without a grace: never), `Leaving` until
+//! no task names it but those that its process, which is back, still runs: with any of them it is
+//! `Returned` until the last is reported or the name is lost again, `Retiring` until its port has emptied the mailbox, `Drained` until no
 //! multicast that is being made may mean it and no task waits there for the name's return.
 
 use crate::crew::{COMMON, Class, LabelPlaces};
-use crate::event::RegistrationRefusal;
+use crate::event::{RegistrationRefusal, Settled};
 use crate::id::{Epoch, NameKey, PortId, Token, WorkerId};
 use crate::list::{Link, List, NIL, linked};
 use crate::task::Place;
@@ -43,6 +45,8 @@ pub(crate) enum WorkerState {
     Suspect,
     /// Lost; its tasks are being settled.
     Leaving,
+    /// Its process is attached again, and still runs what it was given here.
+    Returned,
     /// No task names it; its mailbox is still to be drained.
     Retiring,
     /// Its mailbox is empty.
@@ -108,10 +112,23 @@ pub(crate) struct WorkerRecord {
     pub(crate) assigned: List<Place>,
     /// Tasks for it that wait for its name's return.
     pub(crate) awaiting: List<Place>,
+    /// When it last said something.
+    pub(crate) heard_at: Instant,
+    /// What became of its tasks, once it is lost.
+    pub(crate) settled: Settled,
     /// Since when it is gone.
     pub(crate) down_at: Instant,
     /// Its name was back before it counted as lost.
     pub(crate) returned: bool,
+    /// Its process is attached again: what it says that it still runs is not lost.
+    pub(crate) is_back: bool,
+    /// It was lost when we had not run for a while.
+    pub(crate) stalled: bool,
+    /// What it runs from another controller's time; its slots are among the busy ones.
+    pub(crate) adopted: List<Place>,
+    /// What it still runs, from before it came back; and how many those are.
+    pub(crate) carried: List<Place>,
+    pub(crate) carried_len: u32,
     /// It matters when its name returns.
     pub(crate) ghost: bool,
     /// Tasks in its mailbox, or sent ahead, that others may run, too.
@@ -168,8 +185,20 @@ impl WorkerRecord {
             loss: 0,
             assigned: List::new(),
             awaiting: List::new(),
+            heard_at: Instant(0),
+            settled: Settled {
+                rerun: 0,
+                lost: 0,
+                requeued: 0,
+                carried: 0,
+            },
             down_at: Instant(0),
             returned: false,
+            is_back: false,
+            stalled: false,
+            adopted: List::new(),
+            carried: List::new(),
+            carried_len: 0,
             ghost: false,
             offers: List::new(),
             aborts: List::new(),
@@ -200,6 +229,12 @@ impl WorkerRecord {
     #[inline]
     pub(crate) fn keeps_tasks(&self) -> bool {
         matches!(self.state, WorkerState::Up | WorkerState::Suspect)
+    }
+
+    /// Whether its process can be told to stop what it was given here.
+    #[inline]
+    pub(crate) fn may_be_asked(&self) -> bool {
+        matches!(self.state, WorkerState::Up | WorkerState::Returned)
     }
 
     /// Whether it is attached.
@@ -253,7 +288,7 @@ impl WorkerRecord {
             evict,
             retire,
         } = self.due;
-        let aborts = self.is_up() && !self.aborts.is_empty();
+        let aborts = self.may_be_asked() && !self.aborts.is_empty();
         admitted || refused.is_some() || pause || evict || retire || aborts
     }
 }

@@ -16,9 +16,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use taskyard_core::{
-    ClientId, Config, Effect, Envelope, Instant, Limits, Outcome, OutcomeReply, PortId, Refusal,
-    Report, Reported, Revoked, Scheduler, Stamp, Stats, Submit, Submitted, Sweep, TaskHandle,
-    Tried, WorkerId,
+    AttemptAt, ClientId, Config, Early, Effect, Envelope, Instant, Limits, Liveness, Origin,
+    Outcome, OutcomeReply, PortId, Refusal, Report, Reported, Revoked, Scheduler, Stamp, Stats,
+    StillRuns, Submit, Submitted, Sweep, Target, TaskHandle, Tried, Verdict, WorkerId,
 };
 
 use self::peers::Mailbox;
@@ -220,6 +220,12 @@ impl<P: Payload> Dispatcher<P> {
         self.scheduler.workers_up()
     }
 
+    /// Whether a worker is there, by its id or its name's key, from what is known.
+    #[must_use]
+    pub fn is_alive(&self, now: Instant, target: Target) -> Option<Liveness> {
+        self.scheduler.liveness(now, target)
+    }
+
     /// Tasks that have a place now: waiting, running, or with an outcome that waits for its client.
     #[must_use]
     pub fn tasks(&self) -> u32 {
@@ -315,8 +321,14 @@ impl<P: Payload> Dispatcher<P> {
             Event::Cancel { client, task } => self.scheduler.handle_cancel(now, client, task),
             Event::Ack { client, seq } => self.scheduler.handle_ack(now, client, seq),
             Event::WorkerUp(registration) => self.worker_up(now, port, registration),
-            Event::WorkerDown { worker, epoch } => {
-                self.scheduler.handle_worker_down(now, worker, epoch);
+            Event::WorkerDown {
+                worker,
+                epoch,
+                loss,
+            } => self.scheduler.handle_worker_down(now, worker, epoch, loss),
+            Event::IsAlive { token, target } => {
+                let liveness = self.scheduler.liveness(now, target);
+                self.end(port).reply(Reply::Liveness { token, liveness });
             }
             Event::Drained {
                 worker,
@@ -376,7 +388,22 @@ impl<P: Payload> Dispatcher<P> {
                 let reported = self.scheduler.handle_reported(now, report);
                 self.store_result(report, reported, payload);
             }
-            Event::HandedIn { report, payload } => self.handed_in(now, report, payload),
+            Event::HandedIn {
+                instance,
+                report,
+                payload,
+            } => self.handed_in(now, instance, report, payload),
+            Event::StillRuns { instance, attempt } => self.still_runs(now, instance, attempt),
+            Event::EarlyResult {
+                origin,
+                verdict,
+                payload,
+            } => self.early_result(now, origin, verdict, payload),
+            Event::EarlyRun {
+                origin,
+                worker,
+                epoch,
+            } => self.scheduler.handle_early_run(now, origin, worker, epoch),
             Event::Discarded(source) => self.scheduler.handle_discarded(now, source),
             Event::Returned {
                 handle,
@@ -438,20 +465,23 @@ impl<P: Payload> Dispatcher<P> {
     /// A decided task's stored payload is its result from here on.
     fn store_result(&mut self, report: Report, reported: Reported, payload: Option<P>) {
         if reported == Reported::Counted {
-            let index = report.handle.index();
-            match payload {
-                Some(payload) => self.tasks.put(index, payload),
-                None => drop(self.tasks.take(index)),
-            }
+            self.store(report.handle, payload);
         }
     }
 
-    fn handed_in(&mut self, now: Instant, report: Report, payload: Option<P>) {
+    fn store(&mut self, handle: TaskHandle, payload: Option<P>) {
+        match payload {
+            Some(payload) => self.tasks.put(handle.index(), payload),
+            None => drop(self.tasks.take(handle.index())),
+        }
+    }
+
+    fn handed_in(&mut self, now: Instant, instance: u64, report: Report, payload: Option<P>) {
         if self.is_being_read(report.handle.index()) {
             // Claimed at this moment: whoever has a result already was not given the task.
             return;
         }
-        let mut reported = self.scheduler.handle_handed_in(now, report, None);
+        let mut reported = self.scheduler.handle_handed_in(now, instance, report, None);
         if let Reported::AskFirst(stamp) = reported {
             let answer = self.revoke(report.handle, stamp);
             // Lost, but to another worker, or to one that has not even read it: not of that
@@ -461,9 +491,47 @@ impl<P: Payload> Dispatcher<P> {
             if answer == Revoked::Lost && !(theirs && self.tasks.is_settled(index)) {
                 return;
             }
-            reported = self.scheduler.handle_handed_in(now, report, Some(answer));
+            reported = self
+                .scheduler
+                .handle_handed_in(now, instance, report, Some(answer));
         }
         self.store_result(report, reported, payload);
+    }
+
+    fn still_runs(&mut self, now: Instant, instance: u64, attempt: AttemptAt) {
+        let index = attempt.handle.index();
+        if self.is_being_read(index) {
+            // Claimed at this moment: whoever runs it already was not given it.
+            return;
+        }
+        let still = self
+            .scheduler
+            .handle_still_runs(now, instance, attempt, None);
+        if let StillRuns::AskFirst(stamp) = still {
+            let answer = self.revoke(attempt.handle, stamp);
+            let theirs = self.tasks.claimed_by(index) == Some(attempt.worker);
+            if answer == Revoked::Lost && !(theirs && self.tasks.is_settled(index)) {
+                return;
+            }
+            let _counted = self
+                .scheduler
+                .handle_still_runs(now, instance, attempt, Some(answer));
+        }
+    }
+
+    fn early_result(&mut self, now: Instant, origin: Origin, verdict: Verdict, payload: Option<P>) {
+        let mut early = self
+            .scheduler
+            .handle_early_result(now, origin, verdict, None);
+        if let Early::AskFirst(handle, stamp) = early {
+            let answer = self.revoke(handle, stamp);
+            early = self
+                .scheduler
+                .handle_early_result(now, origin, verdict, Some(answer));
+        }
+        if let Early::Counted(handle) | Early::Kept(handle) = early {
+            self.store(handle, payload);
+        }
     }
 
     /// A claimant has not yet let go of the payload: it may not be touched.
@@ -610,11 +678,20 @@ impl<P: Payload> Dispatcher<P> {
                 paused,
             },
             Due::Swept { token, touched } => Reply::Swept { token, touched },
-            Due::Retire { worker, epoch } => {
+            Due::Notice(notice) => Reply::Notice(notice),
+            Due::Retire {
+                worker,
+                epoch,
+                settled,
+            } => {
                 if let Some(mailbox) = &mut self.mailboxes[worker.0 as usize] {
                     mailbox.retiring = true;
                 }
-                Reply::Retire { worker, epoch }
+                Reply::Retire {
+                    worker,
+                    epoch,
+                    settled,
+                }
             }
             Due::Admitted {
                 token,

@@ -1,9 +1,9 @@
 //! What moves through the rings between a port and the dispatcher, by value.
 
 use taskyard_core::{
-    Attempt, ClientHello, ClientId, Envelope, Epoch, HelloRefusal, OutcomeReply, Registration,
-    RegistrationRefusal, Report, Source, Submit, Sweep, TaskHandle, TaskId, Token, Welcome,
-    WorkerId, WorkerSlots,
+    Attempt, AttemptAt, ClientHello, ClientId, Envelope, Epoch, HelloRefusal, Liveness, Loss,
+    NoticeReply, Origin, OutcomeReply, Registration, RegistrationRefusal, Report, Settled, Source,
+    Submit, Sweep, Target, TaskHandle, TaskId, Token, Verdict, Welcome, WorkerId, WorkerSlots,
 };
 
 use crate::ring::Consumer;
@@ -48,6 +48,8 @@ pub enum Event<P> {
         worker: WorkerId,
         /// Its incarnation.
         epoch: Epoch,
+        /// How.
+        loss: Loss,
     },
     /// The mailbox of a retired worker is empty, and comes back.
     Drained {
@@ -142,10 +144,45 @@ pub enum Event<P> {
     },
     /// A worker's report on an attempt that an earlier incarnation was given (rules R2, R3, R6).
     HandedIn {
+        /// The worker process that says so.
+        instance: u64,
         /// What it says.
         report: Report,
         /// The result.
         payload: Option<P>,
+    },
+    /// A worker process that is about to register still runs an attempt that an earlier incarnation
+    /// of it was given (rule R5).
+    StillRuns {
+        /// The worker process.
+        instance: u64,
+        /// Which attempt.
+        attempt: AttemptAt,
+    },
+    /// A worker brings a result of a task that an earlier controller gave out (rule R13).
+    EarlyResult {
+        /// Which task.
+        origin: Origin,
+        /// How it ended.
+        verdict: Verdict,
+        /// The result.
+        payload: Option<P>,
+    },
+    /// A worker still runs a task that an earlier controller gave out.
+    EarlyRun {
+        /// Which task.
+        origin: Origin,
+        /// Its place in the table.
+        worker: WorkerId,
+        /// Its incarnation.
+        epoch: Epoch,
+    },
+    /// Is this worker there? [`Reply::Liveness`] follows.
+    IsAlive {
+        /// The port's own number for the question.
+        token: Token,
+        /// Who.
+        target: Target,
     },
     /// A slot that an attempt of an earlier incarnation had taken is free (rule R5).
     SlotFreed {
@@ -256,5 +293,16 @@ pub enum Reply<P> {
         worker: WorkerId,
         /// Its incarnation.
         epoch: Epoch,
+        /// What became of its tasks.
+        settled: Settled,
+    },
+    /// A client is told that its task runs again.
+    Notice(NoticeReply),
+    /// Answers a question.
+    Liveness {
+        /// The port's own number for it.
+        token: Token,
+        /// What is known; `None` for a worker that is not known.
+        liveness: Option<Liveness>,
     },
 }

@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant as StdInstant};
 
 use taskyard_core::{
-    Attempt, ClientHello, ClientId, Epoch, Instant, Labels, Outcome, OutcomeReply, Registration,
-    Report, Submit, TaskHandle, TaskId, Token, Verdict, WorkerId,
+    Attempt, ClientHello, ClientId, Epoch, Instant, Labels, Loss, Outcome, OutcomeReply,
+    Registration, Report, Submit, TaskHandle, TaskId, Token, Verdict, WorkerId,
 };
 
 use crate::dispatcher::Dispatcher;
@@ -375,7 +375,7 @@ impl<P: Payload> LocalWorkers<P> {
                     self.aborts.push((handle, attempt));
                 }
                 // Stuck past all grace: what it runs is given up, and it gets nothing more.
-                Reply::Evict { worker, epoch } => self.port.worker_down(worker, epoch),
+                Reply::Evict { worker, epoch } => self.port.worker_down(worker, epoch, Loss::Left),
                 _ => {}
             }
         }

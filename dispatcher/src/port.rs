@@ -33,8 +33,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use taskyard_core::{
-    Attempt, Envelope, Epoch, LabelKey, NameKey, PortId, Report, Source, TaskHandle, WorkerId,
-    WorkerSlots,
+    Attempt, Envelope, Epoch, LabelKey, Loss, NameKey, Origin, PortId, Report, Source, TaskHandle,
+    WorkerId, WorkerSlots,
 };
 
 use crate::doorbell::{Bell, Listener};
@@ -66,6 +66,8 @@ pub struct Delivery<P> {
     /// It has no slot yet, or waits behind one that has none: the worker says when it has
     /// [`started`](Port::started), and may be asked to give it back.
     pub ahead: bool,
+    /// Where the task comes from.
+    pub origin: Option<Origin>,
     /// A share of the payload.
     pub payload: P,
 }
@@ -128,7 +130,7 @@ pub(crate) struct PortState {
     /// Something had to wait for room in the event ring.
     starved: bool,
     /// Lost workers whose loss could not be passed on yet, for want of room.
-    lost: Vec<(WorkerId, Epoch)>,
+    lost: Vec<(WorkerId, Epoch, Loss)>,
     /// Paused workers of which that could not be said yet, for want of room.
     paused: Vec<(WorkerId, Epoch)>,
     /// Retired workers whose mailbox could not be handed back yet, for want of room.
@@ -222,9 +224,9 @@ impl<P: Payload> Port<P> {
     /// Reports a worker as gone: it gets nothing more. A stale report is ignored. Needs no room,
     /// and takes none away: the loss takes effect here at once, and is passed on with the next
     /// [`flush`](Self::flush) that finds room (rule R15).
-    pub fn worker_down(&mut self, worker: WorkerId, epoch: Epoch) {
+    pub fn worker_down(&mut self, worker: WorkerId, epoch: Epoch, loss: Loss) {
         if self.state.roster.lose(worker, epoch) {
-            self.state.lost.push((worker, epoch));
+            self.state.lost.push((worker, epoch, loss));
         }
     }
 
@@ -377,8 +379,9 @@ impl<P: Payload> Port<P> {
                         self.state.paused.push((worker, epoch));
                     }
                 }
-                Reply::Retire { worker, epoch } => {
+                retire @ Reply::Retire { worker, epoch, .. } => {
                     self.state.retired.push((worker, epoch));
+                    return Some(retire);
                 }
                 other => return Some(other),
             }
@@ -506,8 +509,12 @@ impl<P: Payload> Port<P> {
             if let Some((worker, epoch)) = self.state.paused.pop() {
                 // What was taken before was told as it was taken.
                 self.send(Event::Paused { worker, epoch });
-            } else if let Some((worker, epoch)) = self.state.lost.pop() {
-                self.send(Event::WorkerDown { worker, epoch });
+            } else if let Some((worker, epoch, loss)) = self.state.lost.pop() {
+                self.send(Event::WorkerDown {
+                    worker,
+                    epoch,
+                    loss,
+                });
             } else if let Some((worker, epoch)) = self.state.retired.pop() {
                 self.hand_back_mailbox(worker, epoch);
             }
@@ -592,6 +599,7 @@ impl<P: Payload> Port<P> {
             handle,
             stamp,
             attempt,
+            origin,
         } = envelope;
         let Some(payload) = self.tasks.claim(handle.index(), stamp, worker) else {
             self.send(Event::Discarded(source));
@@ -604,6 +612,7 @@ impl<P: Payload> Port<P> {
             handle,
             attempt,
             ahead,
+            origin,
             payload,
         })
     }

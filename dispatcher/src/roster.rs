@@ -513,6 +513,7 @@ mod tests {
         assert!(roster.next_mail().is_none());
 
         let envelope = Envelope {
+            origin: None,
             handle: handle(1),
             stamp: Stamp(1),
             attempt: FIRST,

@@ -79,6 +79,7 @@ fn dispatch(
 ) {
     let handle = TaskHandle::new(0, 0);
     let envelope = Envelope {
+        origin: None,
         handle,
         stamp: Stamp(1),
         attempt: Attempt(1),

@@ -14,11 +14,12 @@
 //! the port's ring, and none follows it.
 
 use taskyard_core::{
-    ClientHello, ClientId, Outcome, OutcomeReply, Refusal, TaskId, Token, Welcome,
+    ClientHello, ClientId, Liveness, NoticeReply, Outcome, OutcomeReply, Refusal, Target, TaskId,
+    Token, Welcome, WorkerId,
 };
 use taskyard_dispatcher::{Event, Payload};
 
-use crate::codes::{Rejection, write_outcome};
+use crate::codes::{Rejection, Topic, write_outcome};
 use crate::peer::{FromInline, Outbox, PeerKey, Side};
 use crate::peers::{NumberMap, Peers};
 use crate::sessions::{SessionOptions, SessionStats, Turn, send_rejected, send_with};
@@ -32,6 +33,9 @@ const UNTOLD_MAX: u32 = 64;
 /// Acknowledgements that ride on submits are passed on once so many outcomes are covered, unless
 /// the quota is small: one event for many outcomes.
 const ACK_BATCH_MAX: u32 = 16;
+
+/// `code` of the answer about a worker that is not known; otherwise whether it is there.
+pub(crate) const ALIVE_UNKNOWN: u8 = 2;
 
 /// The share of the quota that may wait for such a batch.
 const ACK_BATCH_SHARE: u32 = 8;
@@ -112,6 +116,10 @@ pub(crate) struct ClientSessions {
     /// By the index of the client: where its outcomes go.
     by_client: Vec<Option<(ClientId, PeerKey)>>,
     awaited: NumberMap<u64, Awaited>,
+    /// Questions that the dispatcher has not answered: who asks, and the number of the question. Not
+    /// more than there is room for answers.
+    questions: NumberMap<u64, (PeerKey, u64)>,
+    silence_max_ms: u64,
     token_last: u64,
     departures: Vec<Departure>,
 }
@@ -124,6 +132,8 @@ impl ClientSessions {
             peers: Peers::new(options.peers_max),
             by_client: Vec::new(),
             awaited: NumberMap::default(),
+            questions: NumberMap::default(),
+            silence_max_ms: options.silence_max_ms,
             token_last: 0,
             departures: Vec::new(),
         }
@@ -291,6 +301,30 @@ impl ClientSessions {
         }
     }
 
+    /// A client asks whether a worker is there: whoever has a session may.
+    pub(crate) fn handle_is_alive<P: Payload>(
+        &mut self,
+        message: &Message<'_>,
+        turn: &mut Turn<'_, P, impl Outbox<P>>,
+    ) {
+        if self.session(turn).is_none() {
+            return;
+        }
+        let header = &message.header;
+        let target = match (Topic::from_code(header.code), message.name) {
+            (Some(Topic::Worker), _) => Target::Worker(WorkerId(header.worker)),
+            (Some(Topic::Named), Some(name)) => Target::Named(turn.port.name_key(name)),
+            _ => {
+                turn.stats.malformed += 1;
+                return turn.reject(Rejection::Malformed, 0);
+            }
+        };
+        self.token_last += 1;
+        let token = Token(self.token_last);
+        self.questions.insert(token.0, (turn.peer, header.id));
+        turn.port.send(Event::IsAlive { token, target });
+    }
+
     pub(crate) fn handle_goodbye<P: Payload>(&mut self, turn: &mut Turn<'_, P, impl Outbox<P>>) {
         // Asking a client that leaves to come back would be odd, so a stranger's goodbye is silent.
         let Some(entry) = self.peers.remove(turn.peer) else {
@@ -399,6 +433,56 @@ impl ClientSessions {
             let number = identity.session.into();
             send_rejected(Side::Client, peer, rejection, number, out, stats);
         }
+    }
+
+    /// Says what is known of a worker. A connection that had been silent for too long would have
+    /// ended, so the word of one that stands is never older than that.
+    pub(crate) fn handle_liveness<P>(
+        &mut self,
+        token: Token,
+        liveness: Option<Liveness>,
+        out: &mut impl Outbox<P>,
+        stats: &mut SessionStats,
+    ) {
+        let Some((peer, question)) = self.questions.remove(&token.0) else {
+            return;
+        };
+        let mut header = Header::new(Kind::Alive);
+        header.id = question;
+        header.code = ALIVE_UNKNOWN;
+        if let Some(known) = liveness {
+            let bound = match self.silence_max_ms {
+                silence_ms if known.alive && silence_ms > 0 => silence_ms,
+                _ => u64::MAX,
+            };
+            header.flags = Flags::HAS_WORKER;
+            header.worker = known.worker.0;
+            header.epoch = known.epoch.0;
+            header.code = u8::from(known.alive);
+            header.seq = u32::try_from(known.age_ms.min(bound)).unwrap_or(u32::MAX);
+        }
+        let sent = out.send(Side::Client, peer, &mut Head::new(&header), None);
+        stats.unsent += u64::from(sent.is_err());
+    }
+
+    /// Tells a client that its task runs again. It is not repeated: the outcome is what counts.
+    pub(crate) fn handle_notice<P>(
+        &mut self,
+        notice: &NoticeReply,
+        out: &mut impl Outbox<P>,
+        stats: &mut SessionStats,
+    ) {
+        let Some((peer, _)) = self.find(notice.client) else {
+            return;
+        };
+        let mut header = Header::new(Kind::Notice);
+        header.flags = Flags::HAS_WORKER;
+        header.id = notice.task.0;
+        header.attempt = notice.attempt.0;
+        header.worker = notice.worker.0;
+        header.epoch = notice.epoch.0;
+        let sent = out.send(Side::Client, peer, &mut Head::new(&header), None);
+        stats.unsent += u64::from(sent.is_err());
     }
 
     pub(crate) fn handle_outcome<P>(

@@ -166,6 +166,9 @@ pub const fn verdict_to_code(verdict: Verdict) -> u8 {
     }
 }
 
+/// `code` of a hand-in that is none: the attempt still runs.
+pub const STILL_RUNS: u8 = 3;
+
 /// The verdict with this number.
 #[must_use]
 pub const fn verdict_from_code(code: u8) -> Option<Verdict> {

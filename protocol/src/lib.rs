@@ -13,17 +13,20 @@
 
 mod client_sessions;
 mod codes;
+mod log;
 mod peer;
 mod peers;
 pub mod remote;
 mod sessions;
 mod submits;
+mod tickets;
 pub mod wire;
 mod worker_sessions;
 
 pub use codes::{
-    Rejection, Topic, is_of_session, read_outcome, refusal_from_extra, refusal_to_extra,
-    verdict_from_code, verdict_to_code, write_outcome,
+    Rejection, STILL_RUNS, Topic, is_of_session, read_outcome, refusal_from_extra,
+    refusal_to_extra, verdict_from_code, verdict_to_code, write_outcome,
 };
+pub use log::WorkerLog;
 pub use peer::{FromInline, Incoming, Outbox, PeerKey, SendError, Side, Wire};
 pub use sessions::{SessionOptions, SessionStats, Sessions};

@@ -17,11 +17,12 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use taskyard_core::Refusal;
+use taskyard_core::{Loss, Refusal};
 use taskyard_dispatcher::{Delivery, Event, Payload, Port, Reply};
 
 use crate::client_sessions::ClientSessions;
 use crate::codes::Rejection;
+use crate::log::WorkerLog;
 use crate::peer::{FromInline, Incoming, Outbox, PeerKey, SendError, Side, payload_len};
 use crate::wire::{BODY_MAX, Flags, Head, Header, Kind, Message, WireError};
 use crate::worker_sessions::WorkerSessions;
@@ -40,10 +41,17 @@ pub struct SessionOptions {
     pub peers_max: usize,
     /// The largest payload, all its frames together, in bytes.
     pub payload_max: usize,
+    /// The key of the marks that workers show for results from before a restart: the same in all
+    /// shards, and in the controllers that follow each other at one place; a secret.
+    pub ticket_key: u128,
+    /// The longest silence of a worker that would not have ended its connection, in milliseconds; 0:
+    /// there is no such bound.
+    pub silence_max_ms: u64,
 }
 
 impl SessionOptions {
-    /// One shard, at most 65,536 connections a side, payloads of at most 16 MiB.
+    /// One shard, at most 65,536 connections a side, payloads of at most 16 MiB; results from before
+    /// a restart are anybody's to forge until there is a key.
     #[must_use]
     pub const fn new(boot: u64) -> Self {
         Self {
@@ -52,6 +60,8 @@ impl SessionOptions {
             shard: 0,
             peers_max: 1 << 16,
             payload_max: 16 << 20,
+            ticket_key: 0,
+            silence_max_ms: 0,
         }
     }
 
@@ -99,6 +109,8 @@ pub struct SessionStats {
     pub redirected: u64,
     /// Messages that could not be sent.
     pub unsent: u64,
+    /// Facts for the log that there was no room for.
+    pub logs_dropped: u64,
     /// Outcomes whose client was not connected; it gets them in its next session.
     pub outcome_unsent: u64,
 }
@@ -138,8 +150,16 @@ impl<P: FromInline> Sessions<P> {
 
     /// What was out of order so far.
     #[must_use]
-    pub const fn stats(&self) -> &SessionStats {
-        &self.stats
+    pub const fn stats(&self) -> SessionStats {
+        SessionStats {
+            logs_dropped: self.workers.logs_dropped(),
+            ..self.stats
+        }
+    }
+
+    /// The next fact about a worker for the log.
+    pub fn poll_log(&mut self) -> Option<WorkerLog> {
+        self.workers.poll_log()
     }
 
     /// Takes one message of a peer: its first frame, and what came behind it. An empty first frame
@@ -199,6 +219,7 @@ impl<P: FromInline> Sessions<P> {
             (Side::Client, Kind::Ack) => self.clients.handle_ack(&message, turn),
             (Side::Client, Kind::ClientHello) => self.clients.handle_hello(&message, turn),
             (Side::Client, Kind::Goodbye) => self.clients.handle_goodbye(turn),
+            (Side::Client, Kind::IsAlive) => self.clients.handle_is_alive(&message, turn),
             (Side::Worker, Kind::Result) => self.workers.handle_result(&message, payload, turn),
             (Side::Worker, Kind::HandIn) => self.workers.handle_hand_in(&message, payload, turn),
             (Side::Worker, Kind::Register) => self.workers.handle_register(&message, turn),
@@ -216,11 +237,24 @@ impl<P: FromInline> Sessions<P> {
         }
     }
 
-    /// Takes note that a connection is gone. Needs no room: what cannot be passed on yet is kept.
-    pub fn handle_peer_gone(&mut self, side: Side, peer: PeerKey, port: &mut Port<P>) {
+    /// Takes note that a connection is gone; `stalled` if this process had not run for a while
+    /// before that was seen, so that the peer may be there all the same. Needs no room: what cannot
+    /// be passed on yet is kept.
+    pub fn handle_peer_gone(
+        &mut self,
+        side: Side,
+        peer: PeerKey,
+        stalled: bool,
+        port: &mut Port<P>,
+    ) {
+        let (loss, reason) = if stalled {
+            (Loss::Stalled, "its connection ended while we did not run")
+        } else {
+            (Loss::Closed, "its connection ended")
+        };
         match side {
             Side::Client => self.clients.handle_gone(peer),
-            Side::Worker => self.workers.handle_gone(peer, port),
+            Side::Worker => self.workers.handle_gone(peer, loss, reason, port),
         }
         self.settle(port);
     }
@@ -274,12 +308,18 @@ impl<P: FromInline> Sessions<P> {
             Reply::Evict { worker, epoch } => {
                 self.workers.handle_evict((worker, epoch), port, out, stats);
             }
+            Reply::Notice(notice) => self.clients.handle_notice(&notice, out, stats),
+            Reply::Liveness { token, liveness } => {
+                self.clients.handle_liveness(token, liveness, out, stats);
+            }
             // The port empties the mailbox and hands it back by itself.
+            Reply::Retire {
+                worker,
+                epoch,
+                settled,
+            } => self.workers.handle_retired((worker, epoch), settled),
             // No session sends sweeps, and the port itself obeys the others.
-            Reply::Retire { .. }
-            | Reply::Pause { .. }
-            | Reply::Swept { .. }
-            | Reply::SweepRefused { .. } => {}
+            Reply::Pause { .. } | Reply::Swept { .. } | Reply::SweepRefused { .. } => {}
         }
         self.settle(port);
     }

@@ -3,7 +3,7 @@
 //! ```text
 //!  first frame                                                       following frames
 //! ┌────────────┬──────────────────────────────────────┬───────────┐ ┌─────────────────┐
-//! │ header, 32 │ name? │ deadlines? │ boot?           │ body      │ │ payload, 0..=64 │
+//! │ header, 32 │ name? │ deadlines? │ boot? │ origin? │ body      │ │ payload, 0..=64 │
 //! └────────────┴──────────────────────────────────────┴───────────┘ └─────────────────┘
 //! ```
 //! All integers are little-endian. `docs/PROTOCOL.md` is the contract for programs in other
@@ -32,9 +32,10 @@ pub const BODY_MAX: usize = NAME_MAX + 1;
 
 const DEADLINES_LEN: usize = 8;
 const BOOT_LEN: usize = 8;
+const ORIGIN_LEN: usize = 24;
 
 /// Room for the header and each section at its largest.
-const HEAD_MAX: usize = HEADER_LEN + (1 + NAME_MAX) + DEADLINES_LEN + BOOT_LEN;
+const HEAD_MAX: usize = HEADER_LEN + (1 + NAME_MAX) + DEADLINES_LEN + BOOT_LEN + ORIGIN_LEN;
 
 // libzmq stores frames of up to 33 bytes in place: a bare header costs no allocation there.
 const _: () = assert!(HEADER_LEN <= 33);
@@ -52,12 +53,16 @@ pub enum Kind {
     Cancel = 0x03,
     /// Client to controller: it leaves for good.
     Goodbye = 0x04,
+    /// Client to controller: is this worker there?
+    IsAlive = 0x05,
     /// Controller to client: answers a hello.
     Welcome = 0x11,
     /// Controller to client: what became of a task.
     Outcome = 0x12,
-    /// Controller to client, reserved: a task runs again.
+    /// Controller to client: a task runs again.
     Notice = 0x13,
+    /// Controller to client: answers the question whether a worker is there.
+    Alive = 0x14,
     /// Worker to controller: asks to be admitted.
     Register = 0x21,
     /// Worker to controller: how an attempt of this registration ended.
@@ -113,9 +118,11 @@ impl Kind {
             0x02 => Self::Submit,
             0x03 => Self::Cancel,
             0x04 => Self::Goodbye,
+            0x05 => Self::IsAlive,
             0x11 => Self::Welcome,
             0x12 => Self::Outcome,
             0x13 => Self::Notice,
+            0x14 => Self::Alive,
             0x21 => Self::Register,
             0x22 => Self::Result,
             0x23 => Self::HandIn,
@@ -144,6 +151,15 @@ impl Kind {
     pub const fn to_byte(self) -> u8 {
         self as u8
     }
+
+    /// Whether it is about an attempt, and may say where its task comes from.
+    #[must_use]
+    pub const fn may_have_origin(self) -> bool {
+        matches!(
+            self,
+            Self::Task | Self::Result | Self::HandIn | Self::Started
+        )
+    }
 }
 
 /// The flag bits of a header: which sections follow, and a few facts.
@@ -161,6 +177,8 @@ impl Flags {
     pub const RESENT: Self = Self(0x04);
     /// This outcome is one of several of a multicast.
     pub const PART: Self = Self(0x08);
+    /// In a message about an attempt: where its task comes from follows.
+    pub const ORIGIN: Self = Self(0x08);
     /// `worker` and `epoch` name a worker.
     pub const HAS_WORKER: Self = Self(0x10);
     /// The controller's boot id follows.
@@ -355,6 +373,18 @@ pub enum WireError {
     Version(u8),
 }
 
+/// Where a task comes from, with the controller's mark that this worker process was given it: what a
+/// worker brings back to a controller that was started anew (rule R13).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct OriginTicket {
+    /// The low half of the client's key.
+    pub client: u64,
+    /// The client's number for the task.
+    pub task: u64,
+    /// Made by the controller; nobody else can.
+    pub ticket: u64,
+}
+
 /// A first frame, taken apart; borrows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message<'a> {
@@ -366,6 +396,8 @@ pub struct Message<'a> {
     pub deadlines: Option<(u32, u32)>,
     /// The controller's boot id, if given.
     pub boot: Option<u64>,
+    /// Where the task comes from, if given.
+    pub origin: Option<OriginTicket>,
     /// What follows: the inline payload, or what else the kind carries.
     pub body: &'a [u8],
 }
@@ -397,8 +429,16 @@ impl<'a> Message<'a> {
             None
         };
         let boot = if header.flags.has(Flags::BOOT) {
-            let low = u64::from(take_u32(&mut rest)?);
-            Some(low | u64::from(take_u32(&mut rest)?) << 32)
+            Some(take_u64(&mut rest)?)
+        } else {
+            None
+        };
+        let origin = if header.kind.may_have_origin() && header.flags.has(Flags::ORIGIN) {
+            Some(OriginTicket {
+                client: take_u64(&mut rest)?,
+                task: take_u64(&mut rest)?,
+                ticket: take_u64(&mut rest)?,
+            })
         } else {
             None
         };
@@ -412,6 +452,7 @@ impl<'a> Message<'a> {
             name,
             deadlines,
             boot,
+            origin,
             body: rest,
         })
     }
@@ -421,6 +462,12 @@ fn take_u32(rest: &mut &[u8]) -> Result<u32, WireError> {
     let (bytes, after) = rest.split_first_chunk::<4>().ok_or(WireError::Truncated)?;
     *rest = after;
     Ok(u32::from_le_bytes(*bytes))
+}
+
+fn take_u64(rest: &mut &[u8]) -> Result<u64, WireError> {
+    let (bytes, after) = rest.split_first_chunk::<8>().ok_or(WireError::Truncated)?;
+    *rest = after;
+    Ok(u64::from_le_bytes(*bytes))
 }
 
 fn take_name<'a>(rest: &mut &'a [u8]) -> Result<&'a str, WireError> {
@@ -437,7 +484,7 @@ fn take_name<'a>(rest: &mut &'a [u8]) -> Result<&'a str, WireError> {
 
 /// A first frame without its payload, built in place.
 ///
-/// Sections are added in the order of the wire: name, deadlines, boot, body.
+/// Sections are added in the order of the wire: name, deadlines, boot, origin, body.
 ///
 /// ```
 /// use taskyard_protocol::wire::{Head, Header, Kind, Message};
@@ -499,6 +546,24 @@ impl Head {
     pub fn boot(mut self, boot: u64) -> Self {
         self.open_section(Flags::BOOT, Flags::NAMED.with(Flags::DEADLINES));
         extend(&mut self.0, &boot.to_le_bytes());
+        self
+    }
+
+    /// Adds the section of the origin, which is the last.
+    ///
+    /// # Panics
+    /// The kind has no such section.
+    #[must_use]
+    pub fn origin(mut self, origin: &OriginTicket) -> Self {
+        let kind = Kind::from_byte(self.0[1]);
+        assert!(
+            kind.is_some_and(Kind::may_have_origin),
+            "only messages about an attempt have an origin"
+        );
+        self.0[2] |= Flags::ORIGIN.to_byte();
+        extend(&mut self.0, &origin.client.to_le_bytes());
+        extend(&mut self.0, &origin.task.to_le_bytes());
+        extend(&mut self.0, &origin.ticket.to_le_bytes());
         self
     }
 

@@ -15,16 +15,18 @@
 //! to judge.
 
 use taskyard_core::{
-    Attempt, Epoch, Labels, Refusal, Registration, Report, TaskHandle, Token, Verdict, WorkerId,
-    WorkerSlots,
+    Attempt, AttemptAt, Epoch, Labels, Loss, Refusal, Registration, Report, Settled, TaskHandle,
+    Token, Verdict, WorkerId, WorkerSlots,
 };
 use taskyard_dispatcher::{Delivery, Event, Payload, Port};
 
-use crate::codes::{Rejection, verdict_from_code};
+use crate::codes::{Rejection, STILL_RUNS, verdict_from_code};
+use crate::log::{Logs, WorkerLog};
 use crate::peer::{Outbox, PeerKey, Side};
 use crate::peers::{NumberMap, Peers};
 use crate::sessions::{SessionOptions, SessionStats, Turn, send_rejected};
-use crate::wire::{Flags, Head, Header, Kind, Message, WireError};
+use crate::tickets::Tickets;
+use crate::wire::{Flags, Head, Header, Kind, Message, OriginTicket, WireError};
 
 /// Results that may stay unacknowledged towards a worker; its tasks carry the number, so this
 /// matters only while there are none.
@@ -56,12 +58,15 @@ struct Up {
 }
 
 /// Who holds a place of the worker table, or held it last.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Seat {
     epoch: Epoch,
     instance: u64,
     /// Where its tasks go, while it is up.
     peer: Option<PeerKey>,
+    name: Box<str>,
+    /// Why it is gone, once it is.
+    reason: &'static str,
 }
 
 /// A registration that the dispatcher has not answered.
@@ -73,12 +78,15 @@ struct Awaited {
     instance: u64,
     number: u32,
     hand_ins: u32,
+    name: Box<str>,
 }
 
 /// All workers of one shard.
 #[derive(Debug)]
 pub(crate) struct WorkerSessions {
     boot: u64,
+    tickets: Tickets,
+    logs: Logs,
     /// The largest payload, as it is told to a worker.
     payload_max: u32,
     endpoints: Vec<String>,
@@ -96,6 +104,8 @@ impl WorkerSessions {
     pub(crate) fn new(options: SessionOptions) -> Self {
         Self {
             boot: options.boot,
+            tickets: Tickets::new(options.ticket_key),
+            logs: Logs::default(),
             payload_max: options.payload_max_told(),
             next_endpoint: options.shard,
             endpoints: options.endpoints,
@@ -146,8 +156,8 @@ impl WorkerSessions {
             return turn.reject(Rejection::RegistrationStale, number.into());
         }
         let hand_ins = core::mem::take(&mut entry.hand_ins);
-        let ended = self.end_registration(turn.peer);
-        let name = turn.port.name_key(name);
+        let ended = self.end_registration(turn.peer, "it registers anew");
+        let key = turn.port.name_key(name);
         if !message.header.flags.has(Flags::NO_REDIRECT)
             && let Some(endpoint) = self.redirect()
         {
@@ -157,7 +167,7 @@ impl WorkerSessions {
             let head = Head::new(&header).body(endpoint.as_bytes());
             turn.stats.redirected += 1;
             self.peers.remove(turn.peer);
-            report_down(ended, turn.port);
+            report_down(ended, Loss::Closed, turn.port);
             let _counted = turn.answer(head);
             return;
         }
@@ -171,10 +181,11 @@ impl WorkerSessions {
             instance,
             number,
             hand_ins,
+            name: name.into(),
         };
         self.awaited.insert(token.0, awaited);
         turn.port.send(Event::WorkerUp(Registration {
-            name,
+            name: key,
             instance,
             number,
             slots,
@@ -185,7 +196,7 @@ impl WorkerSessions {
         }));
         // Last, since losses that waited for room may use up all that there is. The scheduler lets
         // the newcomer wait for it.
-        report_down(ended, turn.port);
+        report_down(ended, Loss::Closed, turn.port);
     }
 
     pub(crate) fn handle_result<P: Payload>(
@@ -216,7 +227,7 @@ impl WorkerSessions {
         Self::tell(up, turn);
         let (report, payload) = read_report(message, payload, turn);
         if message.boot.is_some_and(|boot| boot != self.boot) {
-            turn.stats.other_boot += 1;
+            self.bring_early(instance, message, report.verdict, payload, turn);
             turn.port.slot_freed(incarnation.0, incarnation.1);
         } else if (report.worker, report.epoch) == incarnation {
             let counted = turn.port.reported(report, payload);
@@ -224,8 +235,34 @@ impl WorkerSessions {
         } else if self.is_foreign(&report, |holder| holder != instance) {
             turn.stats.foreign += 1;
         } else {
-            turn.port.send(Event::HandedIn { report, payload });
+            turn.port.send(Event::HandedIn {
+                instance,
+                report,
+                payload,
+            });
             turn.port.slot_freed(incarnation.0, incarnation.1);
+        }
+    }
+
+    /// A result from before this controller. With a ticket that its sender was given it is the
+    /// scheduler's to judge; without one it is dropped, and acknowledged like any other.
+    fn bring_early<P: Payload>(
+        &self,
+        instance: u64,
+        message: &Message<'_>,
+        verdict: Verdict,
+        payload: Option<P>,
+        turn: &mut Turn<'_, P, impl Outbox<P>>,
+    ) {
+        turn.stats.other_boot += 1;
+        let shown = message.origin.as_ref();
+        match shown.and_then(|shown| self.tickets.check(instance, shown)) {
+            Some(origin) => turn.port.send(Event::EarlyResult {
+                origin,
+                verdict,
+                payload,
+            }),
+            None => turn.stats.foreign += u64::from(shown.is_some()),
         }
     }
 
@@ -236,6 +273,9 @@ impl WorkerSessions {
         turn: &mut Turn<'_, P, impl Outbox<P>>,
     ) {
         let header = &message.header;
+        if let (Kind::Started, Some(shown)) = (header.kind, &message.origin) {
+            return self.adopt(shown, turn);
+        }
         let (worker, epoch) = (WorkerId(header.worker), Epoch(header.epoch));
         let holder = self.find((worker, epoch));
         if holder.is_none_or(|(peer, _)| peer != turn.peer) {
@@ -249,6 +289,24 @@ impl WorkerSessions {
             turn.port.given_back(worker, epoch, handle, attempt)
         };
         turn.stats.report_stale += u64::from(!known);
+    }
+
+    /// A worker that is registered still runs what an earlier controller gave it.
+    fn adopt<P: Payload>(&self, shown: &OriginTicket, turn: &mut Turn<'_, P, impl Outbox<P>>) {
+        let up = self
+            .peers
+            .get(turn.peer)
+            .and_then(|entry| entry.up.as_ref());
+        let known =
+            up.and_then(|up| Some((up.incarnation, self.tickets.check(up.instance, shown)?)));
+        match known {
+            Some(((worker, epoch), origin)) => turn.port.send(Event::EarlyRun {
+                origin,
+                worker,
+                epoch,
+            }),
+            None => turn.stats.foreign += 1,
+        }
     }
 
     /// Answers a result that cannot be taken apart. If its fixed part names an attempt of the
@@ -267,6 +325,7 @@ impl WorkerSessions {
                 name: None,
                 deadlines: None,
                 boot: None,
+                origin: None,
                 body: &[],
             };
             self.handle_result(&message, Err(Refusal::Malformed), turn);
@@ -274,8 +333,8 @@ impl WorkerSessions {
     }
 
     /// Takes a result of an earlier registration. It comes before the registration that it belongs
-    /// to, so nothing is known of its sender but the low half of its process instance, which stands
-    /// where other messages have their number.
+    /// to, so nothing is known of its sender but its process instance, which stands where other
+    /// messages have their numbers.
     pub(crate) fn handle_hand_in<P: Payload>(
         &mut self,
         message: &Message<'_>,
@@ -286,26 +345,73 @@ impl WorkerSessions {
             turn.stats.peers_full += 1;
             return turn.reject(Rejection::PeersFull, 0);
         };
+        let header = &message.header;
+        let instance = u64::from(header.seq) | u64::from(header.ack) << 32;
+        if header.code == STILL_RUNS {
+            if message.boot == Some(self.boot) {
+                let attempt = AttemptAt {
+                    worker: WorkerId(header.worker),
+                    epoch: Epoch(header.epoch),
+                    handle: TaskHandle::from_bits(header.id),
+                    attempt: Attempt(header.attempt),
+                };
+                turn.port.send(Event::StillRuns { instance, attempt });
+            }
+            return;
+        }
         entry.hand_ins = entry.hand_ins.saturating_add(1);
         let (report, payload) = read_report(message, payload, turn);
-        let claimed_instance = message.header.seq;
         if message.boot != Some(self.boot) {
-            turn.stats.other_boot += 1;
-        } else if self.is_foreign(&report, |holder| holder as u32 != claimed_instance) {
+            self.bring_early(instance, message, report.verdict, payload, turn);
+        } else if self.is_foreign(&report, |holder| holder != instance) {
             turn.stats.foreign += 1;
         } else {
-            turn.port.send(Event::HandedIn { report, payload });
+            turn.port.send(Event::HandedIn {
+                instance,
+                report,
+                payload,
+            });
         }
     }
 
     pub(crate) fn handle_leave<P: Payload>(&mut self, turn: &mut Turn<'_, P, impl Outbox<P>>) {
-        self.handle_gone(turn.peer, turn.port);
+        self.handle_gone(turn.peer, Loss::Left, "it has left", turn.port);
     }
 
-    pub(crate) fn handle_gone<P: Payload>(&mut self, peer: PeerKey, port: &mut Port<P>) {
-        let ended = self.end_registration(peer);
+    pub(crate) fn handle_gone<P: Payload>(
+        &mut self,
+        peer: PeerKey,
+        loss: Loss,
+        reason: &'static str,
+        port: &mut Port<P>,
+    ) {
+        let ended = self.end_registration(peer, reason);
         self.peers.remove(peer);
-        report_down(ended, port);
+        report_down(ended, loss, port);
+    }
+
+    /// A fact for the log.
+    pub(crate) fn poll_log(&mut self) -> Option<WorkerLog> {
+        self.logs.pop()
+    }
+
+    /// Facts that there was no room for.
+    pub(crate) const fn logs_dropped(&self) -> u64 {
+        self.logs.dropped()
+    }
+
+    /// The tasks of a lost worker are settled.
+    pub(crate) fn handle_retired(&mut self, (worker, epoch): Incarnation, settled: Settled) {
+        let seat = self.seats.get(worker.0 as usize).and_then(Option::as_ref);
+        if let Some(seat) = seat.filter(|seat| seat.epoch == epoch) {
+            self.logs.push(WorkerLog::Lost {
+                worker,
+                epoch,
+                name: seat.name.clone(),
+                reason: seat.reason,
+                settled,
+            });
+        }
     }
 
     // ---- from the dispatcher ----
@@ -323,12 +429,13 @@ impl WorkerSessions {
         let Some((peer, awaited)) = awaited.and_then(|awaited| Some((awaited.peer?, awaited)))
         else {
             stats.superseded += 1;
-            return port.worker_down(incarnation.0, incarnation.1);
+            return port.worker_down(incarnation.0, incarnation.1, Loss::Closed);
         };
         let Awaited {
             instance,
             number,
             hand_ins,
+            name,
             ..
         } = awaited;
         if let Some(entry) = self.peers.get_mut(peer) {
@@ -342,7 +449,13 @@ impl WorkerSessions {
                 told: 0,
             });
         }
-        self.take_seat(incarnation, instance, peer);
+        self.logs.push(WorkerLog::Registered {
+            worker: incarnation.0,
+            epoch: incarnation.1,
+            name: name.clone(),
+            slots: slots.slots,
+        });
+        self.take_seat(incarnation, instance, peer, name);
         let mut header = Header::new(Kind::Registered);
         header.flags = Flags::HAS_WORKER;
         header.seq = self.payload_max;
@@ -370,6 +483,10 @@ impl WorkerSessions {
         let Some(awaited) = self.awaited.remove(&token.0) else {
             return;
         };
+        self.logs.push(WorkerLog::Rejected {
+            name: awaited.name,
+            rejection,
+        });
         if let Some(peer) = awaited.peer {
             self.peers.remove(peer);
             send_rejected(
@@ -427,9 +544,9 @@ impl WorkerSessions {
             header.epoch = incarnation.1.0;
             let sent = out.send(Side::Worker, peer, &mut Head::new(&header), None);
             stats.unsent += u64::from(sent.is_err());
-            self.handle_gone(peer, port);
+            self.handle_gone(peer, Loss::Closed, "it was sent away", port);
         }
-        port.worker_down(incarnation.0, incarnation.1);
+        port.worker_down(incarnation.0, incarnation.1, Loss::Closed);
     }
 
     pub(crate) fn handle_delivery<P: Payload>(
@@ -451,16 +568,18 @@ impl WorkerSessions {
             return port.returned(delivery);
         };
         up.told = up.received;
+        let instance = up.instance;
         let mut header = attempt_header(Kind::Task, (worker, epoch), handle, attempt);
         header.ack = up.received;
         if delivery.ahead {
             header.flags = header.flags.with(Flags::AHEAD);
         }
+        let mut head = Head::new(&header);
+        if let Some(origin) = delivery.origin {
+            head = head.origin(&self.tickets.issue(instance, origin));
+        }
         let payload = Some(delivery.payload.share());
-        if out
-            .send(Side::Worker, peer, &mut Head::new(&header), payload)
-            .is_err()
-        {
+        if out.send(Side::Worker, peer, &mut head, payload).is_err() {
             stats.unsent += 1;
             port.returned(delivery);
             // A worker that cannot be reached, or takes no more although what it has out is
@@ -496,7 +615,8 @@ impl WorkerSessions {
 
     /// Whether the place that a report names was last held by a process that is not its sender.
     fn is_foreign(&self, report: &Report, is_other: impl FnOnce(u64) -> bool) -> bool {
-        let seat = self.seats.get(report.worker.0 as usize).copied().flatten();
+        let seat = self.seats.get(report.worker.0 as usize);
+        let seat = seat.and_then(Option::as_ref);
         seat.is_some_and(|seat| seat.epoch == report.epoch && is_other(seat.instance))
     }
 
@@ -512,7 +632,13 @@ impl WorkerSessions {
     }
 
     /// Grows at most to the number of workers that the dispatcher admits.
-    fn take_seat(&mut self, incarnation: Incarnation, instance: u64, peer: PeerKey) {
+    fn take_seat(
+        &mut self,
+        incarnation: Incarnation,
+        instance: u64,
+        peer: PeerKey,
+        name: Box<str>,
+    ) {
         let index = incarnation.0.0 as usize;
         if self.seats.len() <= index {
             self.seats.resize(index + 1, None);
@@ -521,11 +647,13 @@ impl WorkerSessions {
             epoch: incarnation.1,
             instance,
             peer: Some(peer),
+            name,
+            reason: "",
         });
     }
 
     fn find(&mut self, incarnation: Incarnation) -> Option<(PeerKey, &mut Up)> {
-        let seat = (*self.seats.get(incarnation.0.0 as usize)?)?;
+        let seat = self.seats.get(incarnation.0.0 as usize)?.as_ref()?;
         let peer = seat.peer.filter(|_| seat.epoch == incarnation.1)?;
         let up = self.peers.get_mut(peer)?.up.as_mut()?;
         (up.incarnation == incarnation).then_some((peer, up))
@@ -534,7 +662,7 @@ impl WorkerSessions {
     /// Ends what a peer holds or has asked for; the peer itself stays known. What it held is to be
     /// reported down.
     #[must_use]
-    fn end_registration(&mut self, peer: PeerKey) -> Option<Incarnation> {
+    fn end_registration(&mut self, peer: PeerKey, reason: &'static str) -> Option<Incarnation> {
         let entry = self.peers.get_mut(peer)?;
         if let Some(token) = entry.awaiting.take()
             && let Some(awaited) = self.awaited.get_mut(&token.0)
@@ -546,6 +674,13 @@ impl WorkerSessions {
             && seat.epoch == epoch
         {
             seat.peer = None;
+            seat.reason = reason;
+            self.logs.push(WorkerLog::Gone {
+                worker,
+                epoch,
+                name: seat.name.clone(),
+                reason,
+            });
         }
         Some((worker, epoch))
     }
@@ -556,14 +691,14 @@ impl WorkerSessions {
         port: &mut Port<P>,
         out: &mut impl Outbox<P>,
     ) {
-        self.handle_gone(peer, port);
+        self.handle_gone(peer, Loss::Closed, "it takes no more messages", port);
         out.close(Side::Worker, peer);
     }
 }
 
-fn report_down<P: Payload>(ended: Option<Incarnation>, port: &mut Port<P>) {
+fn report_down<P: Payload>(ended: Option<Incarnation>, loss: Loss, port: &mut Port<P>) {
     if let Some((worker, epoch)) = ended {
-        port.worker_down(worker, epoch);
+        port.worker_down(worker, epoch, loss);
     }
 }
 

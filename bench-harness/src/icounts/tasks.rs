@@ -168,7 +168,8 @@ pub(super) fn worker_loss(workers: u32, queued: u32) -> u64 {
     }
     rig.effects();
     measured(&mut || {
-        rig.scheduler.handle_worker_down(rig.now, lost, epoch);
+        rig.scheduler
+            .handle_worker_down(rig.now, lost, epoch, taskyard_core::Loss::Closed);
         rig.effects();
         rig.replies();
     });

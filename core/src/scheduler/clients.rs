@@ -28,7 +28,7 @@ impl Scheduler {
         if !self.has_port(port) {
             return Err(HelloRefusal::ClientsFull);
         }
-        let known = self.client_index.find(Hash::of_u128(hello.key), |index| {
+        let known = self.client_index.find(client_hash(hello.key), |index| {
             self.clients[index as usize].key == hello.key
         });
         let index = match known {
@@ -138,6 +138,13 @@ impl Scheduler {
         (valid && record.id(index) == client).then_some(index)
     }
 
+    /// The client with this low half of its key.
+    pub(super) fn find_process(&self, low: u64) -> Option<u32> {
+        self.client_index.find(Hash::of(low, 0), |index| {
+            self.clients[index as usize].key as u64 == low
+        })
+    }
+
     /// The client of this id, if it is attached.
     #[inline]
     pub(super) fn find_client_up(&self, client: ClientId) -> Option<u32> {
@@ -149,7 +156,8 @@ impl Scheduler {
     #[inline]
     pub(super) fn mark_turn(&mut self, index: u32) {
         let record = &self.clients[index as usize];
-        if record.may_receive() && !record.due.is_empty() && !record.turn.is_linked() {
+        let waits = !record.due.is_empty() || !record.notices.is_empty();
+        if waits && record.may_receive() && !record.turn.is_linked() {
             let port = record.port;
             self.ports[usize::from(port.0)]
                 .turns
@@ -193,7 +201,7 @@ impl Scheduler {
             state: ClientState::Up,
             ..ClientRecord::vacant()
         };
-        self.client_index.insert(Hash::of_u128(hello.key), index);
+        self.client_index.insert(client_hash(hello.key), index);
         Ok(index)
     }
 
@@ -242,7 +250,7 @@ impl Scheduler {
         }
         self.clients[index as usize].state = ClientState::Purging;
         let clients = &self.clients;
-        let hash_of = |index: u32| Hash::of_u128(clients[index as usize].key);
+        let hash_of = |index: u32| client_hash(clients[index as usize].key);
         self.client_index.remove(hash_of(index), index, hash_of);
         self.add_chore(index);
     }
@@ -288,7 +296,10 @@ impl Scheduler {
             self.leave_multicast(whole, task, false);
         }
         match state {
-            TaskState::Backlogged | TaskState::Spread => {
+            TaskState::Backlogged
+            | TaskState::Spread
+            | TaskState::Awaiting
+            | TaskState::Adopted => {
                 self.end(task, Ending::Cancelled { started: false }, false);
             }
             TaskState::Queued => self.revoke(task, Wish::Forget),
@@ -305,6 +316,7 @@ impl Scheduler {
     }
 
     fn stop_turn(&mut self, index: u32) {
+        self.drop_notices(index);
         let record = &self.clients[index as usize];
         if record.turn.is_linked() {
             let port = usize::from(record.port.0);
@@ -317,4 +329,9 @@ impl Scheduler {
             self.chores.push_back(&mut self.clients, index);
         }
     }
+}
+
+/// Where the index looks for a client: by the half of its key that workers see.
+pub(super) const fn client_hash(key: u128) -> Hash {
+    Hash::of(key as u64, 0)
 }

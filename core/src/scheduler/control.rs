@@ -71,14 +71,17 @@ impl Scheduler {
         let index = self.find_task(self.find_client(client)?, task)?;
         let record = &self.tasks.records[index as usize];
         Some(match record.state {
-            TaskState::Free | TaskState::Releasing => return None,
+            TaskState::Free | TaskState::Releasing | TaskState::Early => return None,
+            TaskState::Awaiting => Explanation::AwaitsResult {
+                until: record.hold_until,
+            },
             TaskState::Backlogged => self.explain_waiting(record),
             TaskState::Queued if record.by_mail => self.explain_mailed(index),
             TaskState::Queued => Explanation::InPool,
             TaskState::Revoking => Explanation::Withdrawing,
             TaskState::Taken => Explanation::Claimed,
             TaskState::Prefetched => Explanation::Prefetched(WorkerId(record.worker)),
-            TaskState::Running => Explanation::Running {
+            TaskState::Running | TaskState::Carried | TaskState::Adopted => Explanation::Running {
                 worker: WorkerId(record.worker),
                 for_ms: Tick::in_ms(Tick(record.detail).age(now)),
             },
@@ -203,7 +206,10 @@ impl Scheduler {
     }
 
     fn is_meant(&self, choice: &Choice, record: &TaskRecord, now: Instant) -> bool {
-        let live = !matches!(record.state, TaskState::Free | TaskState::Releasing);
+        let live = !matches!(
+            record.state,
+            TaskState::Free | TaskState::Releasing | TaskState::Early
+        );
         let old = u64::from(record.born.age(now)) >= choice.age_min;
         live && old && choice.filter.has(record)
     }
@@ -221,10 +227,16 @@ impl Scheduler {
         let phase = match record.state {
             TaskState::Backlogged => Phase::Waiting,
             TaskState::Queued | TaskState::Revoking | TaskState::Prefetched => Phase::Queued,
-            TaskState::Taken | TaskState::Running => Phase::Running,
+            TaskState::Taken
+            | TaskState::Running
+            | TaskState::Carried
+            | TaskState::Adopted
+            | TaskState::Awaiting => Phase::Running,
             TaskState::Aborting => Phase::Stopping,
             TaskState::Spread => Phase::Spread,
-            TaskState::Done | TaskState::Free | TaskState::Releasing => Phase::Done,
+            TaskState::Done | TaskState::Early | TaskState::Free | TaskState::Releasing => {
+                Phase::Done
+            }
         };
         TaskInfo {
             handle: record.handle(index),

@@ -15,9 +15,13 @@
 //! | `outputs` | `poll_*`: the next effect, envelope and reply |
 //! | `sanity` | every invariant of these tables, checked the slow way |
 
+mod carried;
 mod clients;
 mod control;
+mod early;
+mod liveness;
 mod multicast;
+mod notices;
 mod offers;
 mod outputs;
 mod prefetch;
@@ -27,6 +31,8 @@ mod sanity;
 mod sweeps;
 mod tasks;
 mod workers;
+
+pub(crate) use notices::Noted;
 
 use alloc::vec::Vec;
 
@@ -141,7 +147,9 @@ pub struct Scheduler {
     next_target: Option<u32>,
     ready: List<Ready>,
     /// Longest gone first.
-    suspects: List<Exit>,
+    /// Apart: those that were lost when we had not run for a while, who have another grace.
+    suspects: [List<Exit>; 2],
+    grants: carried::Grants,
     /// Suspects, and places at which tasks wait for a name, by name.
     ghosts: Index,
     heirs: List<Heirs>,
@@ -162,6 +170,10 @@ pub struct Scheduler {
     chores: List<Chore>,
     /// Clients, ever.
     client_numbers: u64,
+    early: early::EarlyTable,
+    /// Longest first.
+    awaiting_results: List<Place>,
+    notices: notices::Notices,
 
     /// Tasks of which queue control waits to hear whether they are given back.
     removing: u32,
@@ -209,7 +221,8 @@ impl Scheduler {
             roster: List::new(),
             next_target: None,
             ready: List::new(),
-            suspects: List::new(),
+            suspects: [List::new(); 2],
+            grants: carried::Grants::new(limits.workers()),
             ghosts: Index::new(limits.workers()),
             heirs: List::new(),
             leaving: List::new(),
@@ -224,6 +237,9 @@ impl Scheduler {
             detached: List::new(),
             chores: List::new(),
             client_numbers: 0,
+            early: early::EarlyTable::new(limits.tasks(), limits.workers()),
+            awaiting_results: List::new(),
+            notices: notices::Notices::new(limits.tasks()),
             removing: 0,
             sweeps: ArrayVec::new(),
             ports: (0..limits.ports()).map(|_| PortRecord::new()).collect(),

@@ -2,11 +2,12 @@
 
 use super::{Scheduler, Step};
 use crate::effect::{Effect, Envelope, OutcomeReply, Reply, Tried};
-use crate::id::{PortId, WorkerId};
+use crate::event::Origin;
+use crate::id::{Epoch, PortId, WorkerId};
 use crate::list::{List, NIL};
 use crate::task::{Home, Kind, TaskState};
 use crate::time::Instant;
-use crate::worker::WorkerRecord;
+use crate::worker::{WorkerRecord, WorkerState};
 
 /// Envelopes for the pool though no slot is free: what a worker takes that becomes free meanwhile.
 const POOL_WINDOW_MIN: u32 = 2;
@@ -21,7 +22,8 @@ impl Scheduler {
         }
         for _ in 0..steps {
             let suspect = self.lose_overdue(now);
-            if suspect.or_else(|| self.purge_overdue(now)).is_none() {
+            let purged = suspect.or_else(|| self.purge_overdue(now));
+            if purged.or_else(|| self.end_early(now)).is_none() {
                 break;
             }
         }
@@ -38,7 +40,8 @@ impl Scheduler {
         let kept = self.detached.front().map(|index| self.kept_until(index));
         let timer = self.wheel.next_timeout();
         let suspect = self.next_suspect_due();
-        kept.into_iter().chain(timer).chain(suspect).min()
+        let due = kept.into_iter().chain(timer).chain(suspect);
+        due.chain(self.next_early_due()).min()
     }
 
     /// The next thing for the driver to do; `None` when there is nothing, or when as much
@@ -175,7 +178,13 @@ impl Scheduler {
         record.state = TaskState::Queued;
         record.by_mail = by_mail;
         record.stamp = record.stamp.next();
+        let named = record.kind == Kind::Single && record.client != NIL;
+        let origin = named.then(|| Origin {
+            client: self.clients[record.client as usize].key as u64,
+            task: record.task,
+        });
         Envelope {
+            origin,
             handle: record.handle(index),
             stamp: record.stamp,
             attempt: record.attempt,
@@ -296,7 +305,7 @@ impl Scheduler {
         if core::mem::take(&mut record.due.evict) {
             return Some(Reply::Evict { worker, epoch });
         }
-        if record.is_up()
+        if record.may_be_asked()
             && let Some(index) = record.aborts.pop_front(&mut self.tasks.records)
         {
             record.assigned.push_back(&mut self.tasks.records, index);
@@ -311,6 +320,7 @@ impl Scheduler {
                     attempt,
                 });
             }
+            let (worker, epoch) = self.holder_of(place);
             return Some(Reply::Abort {
                 worker,
                 epoch,
@@ -318,13 +328,32 @@ impl Scheduler {
                 attempt,
             });
         }
-        core::mem::take(&mut record.due.retire).then_some(Reply::Retire { worker, epoch })
+        core::mem::take(&mut record.due.retire).then_some(Reply::Retire {
+            worker,
+            epoch,
+            settled: record.settled,
+        })
+    }
+
+    /// The incarnation that has what was given out at a place.
+    fn holder_of(&self, place: u32) -> (WorkerId, Epoch) {
+        let record = &self.workers[place as usize];
+        let heir = match record.state {
+            WorkerState::Returned => self.find_name(record.name).unwrap_or(place),
+            _ => place,
+        };
+        (WorkerRecord::id(heir), self.workers[heir as usize].epoch)
     }
 
     fn poll_outcome(&mut self, port: PortId) -> Option<Reply> {
         let turns = &mut self.ports[usize::from(port.0)].turns;
         let owner = turns.pop_front(&mut self.clients)?;
         let client = &mut self.clients[owner as usize];
+        if !client.notices.is_empty() {
+            let notice = self.poll_notice(owner);
+            self.mark_turn(owner);
+            return notice;
+        }
         let index = client.due.pop_front(&mut self.tasks.records)?;
         if !client.due.is_empty() {
             turns.push_back(&mut self.clients, owner);

@@ -76,13 +76,14 @@ impl Scheduler {
         let found = self.find_out(handle, attempt, worker, epoch);
         let ahead = found.filter(|index| {
             let state = self.tasks.records[*index as usize].state;
-            !matches!(state, TaskState::Running | TaskState::Aborting)
+            !state.has_started()
         });
         let Some(index) = ahead else {
             self.stats.stale_claim += 1;
             return;
         };
         self.stats.started += 1;
+        self.workers[worker.0 as usize].heard_at = now;
         let record = &mut self.tasks.records[index as usize];
         let sought = record.wish == Wish::Reoffer;
         let wish = record.wish.once_started();
@@ -120,7 +121,7 @@ impl Scheduler {
             return;
         };
         let state = self.tasks.records[index as usize].state;
-        if matches!(state, TaskState::Running | TaskState::Aborting) {
+        if state.has_started() {
             // It has said that it has started.
             self.stats.stale_return += 1;
         } else {

@@ -119,7 +119,7 @@ impl Scheduler {
     }
 
     /// The worker reports on an attempt that its present incarnation was given.
-    pub fn handle_reported(&mut self, _now: Instant, report: Report) -> Reported {
+    pub fn handle_reported(&mut self, now: Instant, report: Report) -> Reported {
         let Report {
             worker,
             epoch,
@@ -128,7 +128,10 @@ impl Scheduler {
             verdict,
         } = report;
         match self.find_out(handle, attempt, worker, epoch) {
-            Some(index) => self.conclude(index, verdict),
+            Some(index) => {
+                self.workers[worker.0 as usize].heard_at = now;
+                self.conclude(index, verdict)
+            }
             None => self.drop_report(),
         }
     }
@@ -136,22 +139,30 @@ impl Scheduler {
     /// A worker that registers hands in what an earlier incarnation, the one named in the report,
     /// was given. It counts unless a later attempt has started, and once (rules R2, R3, R6).
     ///
+    /// `instance` is the process that says so: it must be the one that was given the attempt.
+    ///
     /// `answer` is `None` at first. When that gives [`Reported::AskFirst`], revoke the task under
     /// that stamp and call again at once with what came out.
     pub fn handle_handed_in(
         &mut self,
         _now: Instant,
+        instance: u64,
         report: Report,
         answer: Option<Revoked>,
     ) -> Reported {
-        let Some(index) = self.tasks.find(report.handle) else {
+        let found = self.tasks.find(report.handle);
+        let Some(index) = found.filter(|_| self.grants.is_of(report.epoch, instance)) else {
             return self.drop_report();
         };
         let record = &self.tasks.records[index as usize];
         match (hand_in_of(record, &report), record.state, answer) {
             (
                 HandIn::Present,
-                TaskState::Prefetched | TaskState::Running | TaskState::Aborting | TaskState::Taken,
+                TaskState::Prefetched
+                | TaskState::Running
+                | TaskState::Carried
+                | TaskState::Aborting
+                | TaskState::Taken,
                 _,
             ) => self.conclude_claimed(index, &report),
             (HandIn::Lost, TaskState::Backlogged, _) => self.conclude_lost(index, report.verdict),
@@ -203,7 +214,7 @@ impl Scheduler {
     }
 
     /// The task's envelope is a tombstone now: this attempt never starts from it.
-    fn withdrawn(&mut self, index: u32) {
+    pub(super) fn withdrawn(&mut self, index: u32) {
         let record = &self.tasks.records[index as usize];
         let started = record.started_before();
         match record.wish {
@@ -211,7 +222,11 @@ impl Scheduler {
             Wish::TimeOut(deadline) => self.end(index, Ending::TimedOut(deadline), false),
             _ if record.is_orphan() => self.end(index, Ending::WorkerLost, false),
             Wish::Remove => self.remove_task(index),
-            Wish::Forget | Wish::Lose | Wish::None => self.put_back(index),
+            Wish::Lose => {
+                self.settled_of(index).requeued += 1;
+                self.put_back(index);
+            }
+            Wish::Forget | Wish::None => self.put_back(index),
             Wish::Reoffer => {
                 self.stats.reoffered += 1;
                 self.put_back(index);
@@ -298,7 +313,7 @@ impl Scheduler {
             // Nobody asked it to.
             (Verdict::Aborted, _) => Ending::Failed,
         };
-        let told = matches!(record.state, TaskState::Running | TaskState::Aborting);
+        let told = record.state.has_started();
         self.stats.started += u64::from(!told);
         let orphan = record.is_orphan();
         let (worker, epoch) = (WorkerId(record.worker), record.epoch);

@@ -10,25 +10,35 @@
 
 use super::tasks::Side;
 use super::{Scheduler, Step};
+use crate::event::Loss;
 use crate::index::Hash;
-use crate::list::NIL;
+use crate::list::{List, NIL};
 use crate::task::{Ending, Home, Kind, TaskState, Wish};
 use crate::time::Instant;
 use crate::worker::WorkerState;
 
 impl Scheduler {
     /// A worker is gone: is it lost, or may it be back soon?
-    pub(super) fn suspect_or_lose(&mut self, now: Instant, place: u32, is_back: bool) {
+    pub(super) fn suspect_or_lose(&mut self, now: Instant, place: u32, loss: Loss, is_back: bool) {
+        let grace_ms = match loss {
+            Loss::Left => 0,
+            Loss::Closed => self.limits.rejoin_grace_ms(),
+            Loss::Stalled => self.limits.stall_grace_ms(),
+        };
         let record = &mut self.workers[place as usize];
         record.down_at = now;
-        let grace = self.limits.rejoin_grace_ms() > 0;
-        record.returned = is_back && grace;
-        if is_back || record.draining || !grace {
+        record.is_back = is_back;
+        record.returned = is_back && grace_ms > 0;
+        record.stalled = loss == Loss::Stalled;
+        if is_back || record.draining || grace_ms == 0 {
+            record.state = WorkerState::Leaving;
             self.leaving.push_back(&mut self.workers, place);
+            self.update_ghost(place);
             return;
         }
         record.state = WorkerState::Suspect;
-        self.suspects.push_back(&mut self.workers, place);
+        let kind = usize::from(record.stalled);
+        self.suspects[kind].push_back(&mut self.workers, place);
         self.update_ghost(place);
         // What others may run need not wait.
         let offers = self.workers[place as usize].offers;
@@ -42,28 +52,48 @@ impl Scheduler {
         }
     }
 
+    /// A name is lost again whose process was back, and still ran what it was given at another
+    /// place: that place shares its fate.
+    pub(super) fn lose_returned(&mut self, now: Instant, heir: u32, loss: Loss, is_back: bool) {
+        while let Some(place) = self.find_ghost(heir, WorkerState::Returned) {
+            self.drop_carried(place);
+            self.suspect_or_lose(now, place, loss, is_back);
+        }
+    }
+
     /// The first suspect whose grace is over is lost.
     pub(super) fn lose_overdue(&mut self, now: Instant) -> Option<()> {
-        let place = self.suspects.front()?;
-        (self.suspected_until(place) <= now).then(|| self.end_suspicion(place, false))
+        let mut overdue = self.suspects.iter().filter_map(List::front);
+        let place = overdue.find(|place| self.suspected_until(*place) <= now)?;
+        self.end_suspicion(place, None);
+        Some(())
     }
 
     /// When the first suspect is lost.
     pub(super) fn next_suspect_due(&self) -> Option<Instant> {
-        let place = self.suspects.front()?;
-        Some(self.suspected_until(place))
+        let due = self.suspects.iter().filter_map(List::front);
+        due.map(|place| self.suspected_until(place)).min()
     }
 
     fn suspected_until(&self, place: u32) -> Instant {
-        let grace_ms = self.limits.rejoin_grace_ms();
-        self.workers[place as usize].down_at.after_ms(grace_ms)
+        let record = &self.workers[place as usize];
+        let grace_ms = if record.stalled {
+            self.limits.stall_grace_ms()
+        } else {
+            self.limits.rejoin_grace_ms()
+        };
+        record.down_at.after_ms(grace_ms)
     }
 
-    fn end_suspicion(&mut self, place: u32, returned: bool) {
-        self.suspects.remove(&mut self.workers, place);
+    /// The time is up, or the name is attached again at the place of its heir.
+    fn end_suspicion(&mut self, place: u32, heir: Option<u32>) {
+        let kind = usize::from(self.workers[place as usize].stalled);
+        let instance = heir.map(|heir| self.workers[heir as usize].instance);
+        self.suspects[kind].remove(&mut self.workers, place);
         let record = &mut self.workers[place as usize];
         record.state = WorkerState::Leaving;
-        record.returned = returned;
+        record.returned = heir.is_some();
+        record.is_back = instance == Some(record.instance);
         self.leaving.push_back(&mut self.workers, place);
         self.update_ghost(place);
     }
@@ -72,7 +102,8 @@ impl Scheduler {
     /// taken over, over the next polls.
     pub(super) fn welcome_back(&mut self, place: u32) {
         while let Some(suspect) = self.find_ghost(place, WorkerState::Suspect) {
-            self.end_suspicion(suspect, true);
+            self.end_suspicion(suspect, Some(place));
+            self.move_adopted(suspect, place);
         }
         if self.find_awaiting(place).is_some() {
             self.heirs.push_back(&mut self.workers, place);
@@ -125,6 +156,7 @@ impl Scheduler {
         if !ends && (returned || record.hold_until > Instant(0)) {
             self.hold_task(index, place);
         } else {
+            self.workers[place as usize].settled.lost += 1;
             self.end(index, Ending::WorkerLost, false);
         }
     }
@@ -185,9 +217,10 @@ impl Scheduler {
     }
 
     /// Lists a place among the ghosts of its name, or not, as the case may be.
-    fn update_ghost(&mut self, place: u32) {
+    pub(super) fn update_ghost(&mut self, place: u32) {
         let record = &mut self.workers[place as usize];
-        let is_ghost = record.state == WorkerState::Suspect || !record.awaiting.is_empty();
+        let may_return = matches!(record.state, WorkerState::Suspect | WorkerState::Returned);
+        let is_ghost = may_return || !record.awaiting.is_empty();
         if core::mem::replace(&mut record.ghost, is_ghost) == is_ghost {
             return;
         }

@@ -80,6 +80,14 @@ impl Scheduler {
             TaskState::Spread => assert_eq!(record.kind, Kind::Multicast),
             _ => {}
         }
+        if record.state == TaskState::Early {
+            assert!(
+                self.early.places().any(|place| place == index),
+                "early, and not kept"
+            );
+            assert!(record.is_orphan() && !record.place.is_linked());
+            return;
+        }
         if open {
             let losses = record.attempt.0 - record.retries;
             assert!((1..=record.attempts_max).contains(&losses), "{record:?}");
@@ -117,6 +125,10 @@ impl Scheduler {
         let pooled = of(&self.pooled, TaskState::Queued);
         let in_pool = self.count(|r| r.state == TaskState::Queued && !r.by_mail);
         assert_eq!(pooled, in_pool, "tasks in the pool");
+        let awaiting = of(&self.awaiting_results, TaskState::Awaiting);
+        assert_eq!(awaiting, self.count(|r| r.state == TaskState::Awaiting));
+        let early = self.count(|r| r.state == TaskState::Early) as usize;
+        assert_eq!(early, self.early.places().count(), "early results");
         let releasing = of(&self.releases, TaskState::Releasing);
         assert_eq!(releasing, self.count(|r| r.state == TaskState::Releasing));
         let making = check_list(&self.making, records, |_, r| r.parts.unmade > 0);
@@ -169,7 +181,7 @@ impl Scheduler {
         assert!(awaiting == 0 || (!worker.keeps_tasks() && worker.epoch.0 != 0));
         assert_eq!(
             worker.ghost,
-            awaiting > 0 || worker.state == WorkerState::Suspect,
+            awaiting > 0 || matches!(worker.state, WorkerState::Suspect | WorkerState::Returned),
             "ghost {place}"
         );
         let is_here = |r: &TaskRecord| r.worker == place && r.epoch == worker.epoch;
@@ -188,16 +200,24 @@ impl Scheduler {
             let asked = matches!(r.state, TaskState::Aborting | TaskState::Prefetched);
             asked && is_here(r) && r.abort_due
         });
+        let carried = check_list(&worker.carried, records, |_, r| {
+            r.state == TaskState::Carried && is_here(r) && r.carried
+        });
+        let adopted = check_list(&worker.adopted, records, |_, r| {
+            r.state == TaskState::Adopted && is_here(r)
+        });
+        assert_eq!(worker.carried_len, carried, "carried at {place}");
+        assert!(worker.state != WorkerState::Returned || worker.taken > 0);
         let revoking =
             self.count(|r| r.state == TaskState::Revoking && r.by_mail && r.worker == place);
         assert_eq!(
             worker.taken,
-            assigned + offers + aborts + revoking,
+            assigned + offers + aborts + carried + revoking,
             "tasks out at worker {place}"
         );
         assert_eq!(
             worker.named,
-            backlog + worker.taken,
+            backlog + worker.taken + adopted,
             "tasks that name worker {place}"
         );
         assert!(worker.window.outstanding() <= worker.window.limit());
@@ -229,13 +249,18 @@ impl Scheduler {
         let with = |state| workers.iter().filter(|w| w.state == state).count() as u32;
         let lists = [
             (&self.leaving, WorkerState::Leaving),
-            (&self.suspects, WorkerState::Suspect),
             (&self.free_workers, WorkerState::Free),
         ];
         for (list, state) in lists {
             let listed = check_list(list, workers, |_, w| w.state == state);
             assert_eq!(listed, with(state), "workers that are {state:?}");
         }
+        let suspects = [false, true].map(|stalled| {
+            check_list(&self.suspects[usize::from(stalled)], workers, |_, w| {
+                w.state == WorkerState::Suspect && w.stalled == stalled
+            })
+        });
+        assert_eq!(suspects[0] + suspects[1], with(WorkerState::Suspect));
         let drained = check_list(&self.drained, workers, |_, w| {
             w.state == WorkerState::Drained && !w.ghost
         });
@@ -350,12 +375,14 @@ impl Scheduler {
             open + parts + due + unacked,
             "records of client {index}"
         );
-        let turn = client.may_receive() && due > 0;
+        let notices = self.notices.count_of(&client.notices);
+        assert!(client.may_receive() || notices == 0, "notices for nobody");
+        let turn = client.may_receive() && (due > 0 || notices > 0);
         assert_eq!(client.turn.is_linked(), turn, "turn of client {index}");
         assert!(!client.resuming || client.chore.is_linked());
         let known = self
             .client_index
-            .find(crate::index::Hash::of_u128(client.key), |other| {
+            .find(super::clients::client_hash(client.key), |other| {
                 self.clients[other as usize].number == client.number
             });
         let attached = matches!(client.state, ClientState::Up | ClientState::Detached);
@@ -376,6 +403,12 @@ impl Scheduler {
         });
         assert_eq!(detached, with(ClientState::Detached), "detached clients");
         check_list(&self.chores, &self.clients, |_, _| true);
+        let waiting = self
+            .clients
+            .iter()
+            .map(|c| self.notices.count_of(&c.notices));
+        let (places, free_places) = self.notices.count();
+        assert_eq!(places, free_places + waiting.sum::<usize>(), "notices");
     }
 
     fn check_ports(&self) {
@@ -415,7 +448,7 @@ fn is_offered(record: &TaskRecord) -> bool {
 fn is_open(record: &TaskRecord) -> bool {
     !matches!(
         record.state,
-        TaskState::Free | TaskState::Done | TaskState::Releasing
+        TaskState::Free | TaskState::Done | TaskState::Early | TaskState::Releasing
     )
 }
 

@@ -2,7 +2,7 @@
 
 use super::Scheduler;
 use crate::crew::Crews;
-use crate::event::Submitted;
+use crate::event::{Settled, Submitted};
 use crate::id::{Attempt, ClientId, Epoch, LabelKey, TaskHandle, TaskId, WorkerId};
 use crate::index::Hash;
 use crate::list::NIL;
@@ -10,7 +10,7 @@ use crate::outcome::{Deadline, Refusal};
 use crate::submit::{Submit, Target};
 use crate::task::{Ending, Home, Route, TaskState, Wish};
 use crate::time::{Instant, Tick};
-use crate::worker::WorkerRecord;
+use crate::worker::{WorkerRecord, WorkerState};
 
 impl Scheduler {
     /// A client submits a task. Unless it is accepted, nothing remembers it.
@@ -59,13 +59,14 @@ impl Scheduler {
         if bytes > self.limits.payload_bytes() {
             return Err(Refusal::BytesFull);
         }
-        if submit.resent && submit.attempts_max <= 1 {
+        if submit.resent {
             // Rule R11: it may have run where this record does not know of it.
-            let index = self
-                .add_task(now, owner, &submit, Home::ANY)
-                .ok_or(Refusal::TasksFull)?;
-            self.end(index, Ending::WorkerLost, false);
-            return Ok(Submitted::NotRerun);
+            if self.tasks.available() == 0 {
+                return Err(Refusal::TasksFull);
+            }
+            if let Some(answer) = self.answer_early(now, owner, &submit) {
+                return Ok(answer);
+            }
         }
         let home = match submit.target {
             Target::All => return self.submit_multicast(now, owner, &submit),
@@ -118,6 +119,19 @@ impl Scheduler {
         home: Home,
     ) -> Option<u32> {
         let index = self.tasks.take()?;
+        self.fill_task(now, index, owner, submit, home);
+        Some(index)
+    }
+
+    /// Makes a place of the table the record of a submit.
+    pub(super) fn fill_task(
+        &mut self,
+        now: Instant,
+        index: u32,
+        owner: u32,
+        submit: &Submit,
+        home: Home,
+    ) {
         let record = &mut self.tasks.records[index as usize];
         record.renew();
         record.task = submit.task;
@@ -138,7 +152,6 @@ impl Scheduler {
         client.open.push_back(&mut self.tasks.records, index);
         self.task_index.insert(task_hash(owner, submit.task), index);
         self.stats.open += 1;
-        Some(index)
     }
 
     /// The live task that this client knows under this number.
@@ -165,10 +178,17 @@ impl Scheduler {
                 }
             }
             TaskState::Prefetched => self.recall(index, Wish::Cancel),
-            TaskState::Running => self.abort(now, index, Wish::Cancel),
+            TaskState::Running | TaskState::Carried => self.abort(now, index, Wish::Cancel),
+            TaskState::Awaiting | TaskState::Adopted => {
+                self.end(index, Ending::Cancelled { started: true }, true);
+            }
             TaskState::Spread => self.cancel_multicast(index),
             // It has its outcome, or will have one for a reason that came first.
-            TaskState::Aborting | TaskState::Done | TaskState::Releasing | TaskState::Free => {}
+            TaskState::Aborting
+            | TaskState::Done
+            | TaskState::Early
+            | TaskState::Releasing
+            | TaskState::Free => {}
         }
     }
 
@@ -183,7 +203,7 @@ impl Scheduler {
             record.grace_over = true;
             record.finish_at = Instant::NEVER;
             let worker = record.worker;
-            self.evict(worker);
+            self.evict_holder(worker);
             return;
         }
         let deadline = if !record.start_settled && record.start_at <= now {
@@ -201,9 +221,13 @@ impl Scheduler {
                 self.end(index, Ending::TimedOut(deadline), false);
                 return;
             }
+            TaskState::Adopted if deadline == Deadline::Finish => {
+                self.end(index, Ending::TimedOut(deadline), true);
+                return;
+            }
             TaskState::Queued => self.revoke(index, wish),
             TaskState::Prefetched => self.recall(index, wish),
-            TaskState::Running => {
+            TaskState::Running | TaskState::Carried => {
                 self.abort(now, index, wish);
                 return;
             }
@@ -235,6 +259,13 @@ impl Scheduler {
     /// Asks the worker of a running task to stop it. A worker that is lost is not asked any more.
     pub(super) fn abort(&mut self, now: Instant, index: u32, wish: Wish) {
         self.disarm(index);
+        if self.tasks.records[index as usize].state == TaskState::Carried {
+            self.leave_carried(index);
+            let place = self.tasks.records[index as usize].worker as usize;
+            let list = &mut self.workers[place].assigned;
+            list.push_back(&mut self.tasks.records, index);
+            self.tasks.records[index as usize].state = TaskState::Running;
+        }
         let record = &mut self.tasks.records[index as usize];
         debug_assert_eq!(record.state, TaskState::Running);
         record.state = TaskState::Aborting;
@@ -242,7 +273,7 @@ impl Scheduler {
         record.start_at = Instant::NEVER;
         record.finish_at = Instant::NEVER;
         let worker = &mut self.workers[record.worker as usize];
-        if !worker.is_up() {
+        if !worker.may_be_asked() {
             return;
         }
         record.finish_at = now.after_ms(self.limits.abort_grace_ms());
@@ -271,18 +302,28 @@ impl Scheduler {
                 if record.history != NIL {
                     self.remember_worker(index);
                 }
+                self.settled_of(index).lost += 1;
                 self.end(index, Ending::WorkerLost, true);
             }
         }
+    }
+
+    /// Where it is noted what becomes of the tasks of the worker that a task is lost with.
+    pub(super) fn settled_of(&mut self, index: u32) -> &mut Settled {
+        let place = self.tasks.records[index as usize].worker;
+        &mut self.workers[place as usize].settled
     }
 
     /// The next attempt of a task whose present one was lost: before all that never started.
     fn rerun(&mut self, index: u32) {
         self.settle_start(index);
         self.remember_worker(index);
+        self.settled_of(index).rerun += 1;
+        self.notify_rerun(index);
         self.detach(index);
         let record = &mut self.tasks.records[index as usize];
         record.lost_epoch = record.epoch;
+        record.carried = false;
         record.attempt.0 += 1;
         record.wish = Wish::None;
         record.state = TaskState::Backlogged;
@@ -303,6 +344,7 @@ impl Scheduler {
         let record = &mut self.tasks.records[index as usize];
         // Its result is known: there is none to come from the attempt before.
         record.lost_epoch = Epoch(0);
+        record.carried = false;
         record.attempt.0 += 1;
         record.retries += 1;
         record.wish = Wish::None;
@@ -498,6 +540,14 @@ impl Scheduler {
                 list.remove(&mut self.tasks.records, index);
                 self.leave_worker(worker, directed);
             }
+            TaskState::Carried => {
+                self.leave_carried(index);
+                self.leave_worker(worker, directed);
+            }
+            TaskState::Awaiting => {
+                self.awaiting_results.remove(&mut self.tasks.records, index);
+            }
+            TaskState::Adopted => self.leave_adopted(index),
             TaskState::Spread => self.leave_making(index),
             _ => {}
         }
@@ -510,8 +560,11 @@ impl Scheduler {
             record.taken -= 1;
             record.named -= u32::from(!directed);
         });
-        if self.workers[place as usize].draining {
+        let record = &self.workers[place as usize];
+        if record.draining {
             self.finish_drain(place);
+        } else if record.state == WorkerState::Returned && record.taken == 0 {
+            self.end_return(place);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Scheduler, Step};
 use crate::crew::{COMMON, Class, LabelPlaces};
-use crate::event::{Registered, Registration, RegistrationRefusal};
+use crate::event::{Loss, Registered, Registration, RegistrationRefusal};
 use crate::id::{Epoch, Labels, NameKey, PortId, WorkerId};
 use crate::index::Hash;
 use crate::list::NIL;
@@ -19,7 +19,7 @@ impl Scheduler {
     /// (R7).
     pub fn handle_worker_up(
         &mut self,
-        _now: Instant,
+        now: Instant,
         port: PortId,
         registration: Registration,
     ) -> Registered {
@@ -29,7 +29,7 @@ impl Scheduler {
         let Some(holder) = self.find_name(registration.name) else {
             return match self.take_place(port, &registration) {
                 Ok(place) => {
-                    let epoch = self.admit(place);
+                    let epoch = self.admit(now, place);
                     Registered::Admitted {
                         worker: WorkerRecord::id(place),
                         epoch,
@@ -65,8 +65,8 @@ impl Scheduler {
     }
 
     /// A worker is gone. What it had is settled over the next polls; a newcomer of its name is
-    /// admitted.
-    pub fn handle_worker_down(&mut self, now: Instant, worker: WorkerId, epoch: Epoch) {
+    /// admitted. How it was lost decides how long it is only suspected.
+    pub fn handle_worker_down(&mut self, now: Instant, worker: WorkerId, epoch: Epoch, loss: Loss) {
         if !self.is_up(worker, epoch) {
             self.stats.stale_worker += 1;
             return;
@@ -91,11 +91,13 @@ impl Scheduler {
         if self.workers[place as usize].heirs.is_linked() {
             self.heirs.remove(&mut self.workers, place);
         }
-        self.suspect_or_lose(now, place, successor != NIL);
+        self.suspect_or_lose(now, place, loss, successor != NIL);
+        self.lose_returned(now, place, loss, successor != NIL);
         if successor != NIL {
             // Not open for offers before its port was told.
             self.workers[successor as usize].due.admitted = true;
-            self.admit(successor);
+            self.admit(now, successor);
+            self.move_adopted(place, successor);
             self.mark_control(successor);
         }
     }
@@ -144,18 +146,21 @@ impl Scheduler {
             return Step::Silent;
         }
         let running = record.aborts.front().or(record.assigned.front());
+        let running = running.or(record.adopted.front());
         let out = running.or(record.offers.front());
-        let all_in = record.taken == 0;
+        let all_in = record.taken == record.carried_len;
         // Round robin, so that a worker that waits for the answer to a revoke holds no other up.
         self.leaving.push_back(&mut self.workers, place);
         if let Some(index) = out {
             if self.tasks.records[index as usize].state == TaskState::Queued {
                 self.revoke(index, Wish::Lose);
-            } else {
+            } else if !self.carry(index, place) {
                 self.lose(index);
             }
         } else if let Some(index) = self.backlogs.front(Home::worker(place)).filter(|_| all_in) {
             self.settle_directed(index);
+        } else if all_in && self.workers[place as usize].carried_len > 0 {
+            self.await_carried(place);
         } else {
             return Step::Idle;
         }
@@ -193,6 +198,18 @@ impl Scheduler {
             self.stats.evictions += 1;
             self.reclass(place);
             self.mark_control(place);
+        }
+    }
+
+    /// The same for the process that has what was given out at a place, wherever it is now.
+    pub(super) fn evict_holder(&mut self, place: u32) {
+        let record = &self.workers[place as usize];
+        let heir = match record.state {
+            WorkerState::Returned => self.find_name(record.name),
+            _ => Some(place),
+        };
+        if let Some(holder) = heir {
+            self.evict(holder);
         }
     }
 
@@ -279,13 +296,16 @@ impl Scheduler {
     }
 
     /// Attaches the worker of a place under a name that is free, with the next epoch.
-    fn admit(&mut self, place: u32) -> Epoch {
+    fn admit(&mut self, now: Instant, place: u32) -> Epoch {
         self.epochs += 1;
         let epoch = Epoch(self.epochs);
         self.load(place, |record| {
             record.state = WorkerState::Up;
             record.epoch = epoch;
+            record.heard_at = now;
         });
+        self.grants
+            .note(epoch, self.workers[place as usize].instance);
         self.roster.push_back(&mut self.workers, place);
         self.names
             .insert(Hash::of_u128(self.workers[place as usize].name.0), place);

@@ -200,7 +200,8 @@ impl Scene {
             }
             Event::Return(worker) => {
                 for job in std::mem::take(&mut self.processes[worker].orphans) {
-                    self.hand_in(job);
+                    let instance = self.processes[worker].instance;
+                    self.hand_in(instance, job);
                 }
                 self.attach(worker);
             }
@@ -357,7 +358,9 @@ impl Scene {
             .orphans
             .extend(process.running.take().map(|running| running.job));
         let now = self.world.now;
-        self.world.scheduler.handle_worker_down(now, id, epoch);
+        self.world
+            .scheduler
+            .handle_worker_down(now, id, epoch, taskyard_core::Loss::Closed);
     }
 
     fn take_mail(&mut self, worker: usize) {
@@ -432,16 +435,19 @@ impl Scene {
         assert_eq!(reported, Reported::Counted, "{report:?}");
     }
 
-    fn hand_in(&mut self, job: Job) {
+    fn hand_in(&mut self, instance: u64, job: Job) {
         let now = self.world.now;
         let report = report_of(job, Verdict::Completed);
-        let first = self.world.scheduler.handle_handed_in(now, report, None);
+        let first = self
+            .world
+            .scheduler
+            .handle_handed_in(now, instance, report, None);
         if let Reported::AskFirst(stamp) = first {
             let answer = self.world.revoke(job.handle, stamp);
             let then = self
                 .world
                 .scheduler
-                .handle_handed_in(now, report, Some(answer));
+                .handle_handed_in(now, instance, report, Some(answer));
             assert!(!matches!(then, Reported::AskFirst(_)), "asked twice");
         }
     }
@@ -463,7 +469,7 @@ impl Scene {
                     }
                 }
             }
-            Reply::Retire { worker, epoch } => {
+            Reply::Retire { worker, epoch, .. } => {
                 // Nothing there may start any more.
                 while let Some(popped) = self.world.pop_mailbox(worker, epoch) {
                     assert_eq!(popped, Popped::Tombstone, "started by a lost worker");
@@ -471,6 +477,7 @@ impl Scene {
                 let now = self.world.now;
                 self.world.scheduler.handle_drained(now, worker, epoch);
             }
+            Reply::Notice(_) => {}
             other => panic!("nobody asked for {other:?}"),
         }
     }

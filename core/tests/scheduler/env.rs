@@ -4,9 +4,9 @@
 use std::collections::VecDeque;
 
 use taskyard_core::{
-    Attempt, ClientHello, ClientId, Config, Epoch, Labels, NameKey, Outcome, OutcomeReply, PortId,
-    Registered, Registration, Reply, Report, Reported, Revoked, Source, Submit, Submitted,
-    TaskHandle, TaskId, Token, Verdict, WorkerId,
+    Attempt, ClientHello, ClientId, Config, Epoch, Labels, NameKey, NoticeReply, Outcome,
+    OutcomeReply, PortId, Registered, Registration, Reply, Report, Reported, Revoked, Settled,
+    Source, Submit, Submitted, TaskHandle, TaskId, Token, Verdict, WorkerId,
 };
 
 use crate::world::{Job, Popped, World};
@@ -24,6 +24,8 @@ pub(crate) struct Worker {
 pub(crate) struct Env {
     pub(crate) world: World,
     replies: VecDeque<(PortId, Reply)>,
+    /// What clients were told of re-runs, in order.
+    pub(crate) notices: Vec<NoticeReply>,
 }
 
 impl Env {
@@ -39,6 +41,7 @@ impl Env {
         Self {
             world: World::new(config),
             replies: VecDeque::new(),
+            notices: Vec::new(),
         }
     }
 
@@ -118,7 +121,12 @@ impl Env {
             assert!(rounds < 1_000, "effects without end");
         }
         self.world.inject(usize::MAX);
-        self.replies.extend(self.world.replies(usize::MAX));
+        for (port, reply) in self.world.replies(usize::MAX) {
+            match reply {
+                Reply::Notice(notice) => self.notices.push(notice),
+                reply => self.replies.push_back((port, reply)),
+            }
+        }
     }
 
     /// Lets time pass.
@@ -277,7 +285,10 @@ impl Env {
     pub(crate) fn hand_in(&mut self, job: Job) -> (Reported, Option<Revoked>) {
         let now = self.world.now;
         let report = report(job, Verdict::Completed);
-        let first = self.world.scheduler.handle_handed_in(now, report, None);
+        let first = self
+            .world
+            .scheduler
+            .handle_handed_in(now, INSTANCE, report, None);
         let Reported::AskFirst(stamp) = first else {
             self.check();
             return (first, None);
@@ -286,16 +297,19 @@ impl Env {
         let then = self
             .world
             .scheduler
-            .handle_handed_in(now, report, Some(answer));
+            .handle_handed_in(now, INSTANCE, report, Some(answer));
         self.check();
         (then, Some(answer))
     }
 
     /// The worker is lost, but no poll has happened yet.
     pub(crate) fn down_only(&mut self, worker: Worker) {
-        self.world
-            .scheduler
-            .handle_worker_down(self.world.now, worker.id, worker.epoch);
+        self.world.scheduler.handle_worker_down(
+            self.world.now,
+            worker.id,
+            worker.epoch,
+            taskyard_core::Loss::Closed,
+        );
         self.check();
     }
 
@@ -304,8 +318,8 @@ impl Env {
         self.down_only(worker);
         self.run();
         let Worker { id, epoch } = worker;
-        let retire = Reply::Retire { worker: id, epoch };
-        let at = self.replies.iter().position(|(_, reply)| *reply == retire);
+        let is_retire = |reply: &Reply| matches!(reply, Reply::Retire { worker, epoch: of, .. } if (*worker, *of) == (id, epoch));
+        let at = self.replies.iter().position(|(_, reply)| is_retire(reply));
         self.replies.remove(at.expect("a retire"));
         assert_eq!(self.take(worker), None, "a task in a retired mailbox");
         self.world
@@ -394,17 +408,29 @@ impl Env {
     }
 }
 
+/// The process that all workers are of, unless a test says otherwise.
+pub(crate) const INSTANCE: u64 = 1;
+
 /// A registration of one slot.
 pub(crate) fn registration(name: u128) -> Registration {
     Registration {
         name: NameKey(name),
-        instance: 1,
+        instance: INSTANCE,
         number: 1,
         slots: 1,
         prefetch: 0,
         busy: 0,
         labels: Labels::NONE,
         token: Token(0),
+    }
+}
+
+/// The reply that a worker without tasks retires by.
+pub(crate) fn retire_of(Worker { id, epoch }: Worker) -> Reply {
+    Reply::Retire {
+        worker: id,
+        epoch,
+        settled: Settled::default(),
     }
 }
 

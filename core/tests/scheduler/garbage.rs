@@ -210,7 +210,9 @@ fn apply(world: &mut World, op: Op) {
             };
             let _ = scheduler.handle_worker_up(now, port, registration);
         }
-        Op::WorkerDown(worker, epoch) => scheduler.handle_worker_down(now, worker, epoch),
+        Op::WorkerDown(worker, epoch) => {
+            scheduler.handle_worker_down(now, worker, epoch, Loss::Closed);
+        }
         Op::Drained(worker, epoch) => scheduler.handle_drained(now, worker, epoch),
         Op::SlotFreed(worker, epoch) => scheduler.handle_slot_freed(now, worker, epoch),
         Op::Claimed(handle, attempt, worker, epoch) => {
@@ -226,7 +228,7 @@ fn apply(world: &mut World, op: Op) {
             let _ = scheduler.handle_reported(now, report);
         }
         Op::HandedIn(report, answer) => {
-            let _ = scheduler.handle_handed_in(now, report, answer);
+            let _ = scheduler.handle_handed_in(now, 1, report, answer);
         }
         Op::Revoked(handle, stamp, answer) => {
             scheduler.handle_revoked(now, handle, Stamp(stamp), answer);
@@ -311,6 +313,8 @@ proptest! {
             keep_outcomes_ms: 30,
             abort_grace_ms: 5,
             rejoin_grace_ms: grace,
+            stall_grace_ms: 2 * grace,
+            restart_grace_ms: grace,
             queue_ahead: 1,
             work_per_poll: 2,
         });

@@ -2,7 +2,5 @@
 
 mod env;
 mod garbage;
-mod random;
 mod scenarios;
-mod sim;
 mod world;

@@ -1,7 +1,7 @@
 //! Who comes and goes: clients, workers with their mailboxes, and whole ports with all their peers.
 
 use taskyard_core::{
-    ClientHello, ClientId, Envelope, Epoch, Instant, PortId, Registered, Registration,
+    ClientHello, ClientId, Envelope, Epoch, Instant, Loss, PortId, Registered, Registration,
     RegistrationRefusal, Token, WorkerId,
 };
 
@@ -140,7 +140,8 @@ impl<P: Payload> Dispatcher<P> {
                 // It was asked for the mailbox, and cannot answer any more.
                 self.mailbox_gone(now, port, worker, epoch);
             } else if is_up {
-                self.scheduler.handle_worker_down(now, worker, epoch);
+                self.scheduler
+                    .handle_worker_down(now, worker, epoch, Loss::Closed);
             }
         }
     }
@@ -159,13 +160,18 @@ impl<P: Payload> Dispatcher<P> {
         while let Some(reply) = self.scheduler.poll_reply(now, port) {
             count += 1;
             match reply {
-                Due::Retire { worker, epoch } => self.mailbox_gone(now, port, worker, epoch),
+                Due::Retire { worker, epoch, .. } => self.mailbox_gone(now, port, worker, epoch),
                 Due::Admitted { worker, epoch, .. } | Due::Evict { worker, epoch } => {
-                    self.scheduler.handle_worker_down(now, worker, epoch);
+                    self.scheduler
+                        .handle_worker_down(now, worker, epoch, Loss::Closed);
                 }
                 Due::NotAdmitted { .. } => self.end(port).places -= 1,
                 Due::Outcome(reply) => drop(self.outcome_payload(&reply)),
-                Due::Abort { .. } | Due::Recall { .. } | Due::Pause { .. } | Due::Swept { .. } => {}
+                Due::Abort { .. }
+                | Due::Recall { .. }
+                | Due::Pause { .. }
+                | Due::Notice(_)
+                | Due::Swept { .. } => {}
             }
         }
         count

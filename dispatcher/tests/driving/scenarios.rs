@@ -69,7 +69,7 @@ fn a_mailbox_that_is_never_handed_back_costs_no_place() {
         for round in 0..(2 * SMALL.workers) {
             let mut port = yard.port();
             let (worker, epoch) = yard.worker(&mut port, u128::from(round), 1);
-            port.worker_down(worker, epoch);
+            port.worker_down(worker, epoch, taskyard_core::Loss::Closed);
             if point > 0 {
                 port.flush();
                 yard.settle();
@@ -108,7 +108,7 @@ fn a_registration_that_waits_for_a_name_may_lose_its_port() {
         "somebody will still be told there that he is admitted"
     );
     assert!(matches!(old.poll_reply(), Some(Reply::Evict { .. })));
-    old.worker_down(worker, epoch);
+    old.worker_down(worker, epoch, taskyard_core::Loss::Closed);
     old.flush();
     yard.settle();
     assert_eq!(
@@ -147,7 +147,7 @@ fn a_mailbox_is_not_taken_back_unasked() {
         .poll_delivery()
         .expect("the mailbox is the one that it was");
     assert!(port.reported(report(&delivery, Verdict::Completed), None));
-    port.worker_down(worker, epoch);
+    port.worker_down(worker, epoch, taskyard_core::Loss::Closed);
     for _ in 0..3 {
         port.flush();
         yard.settle();
@@ -209,7 +209,7 @@ fn a_loss_takes_no_room_from_who_asked_for_it() {
     let workers: Vec<_> = (0..4).map(|name| yard.worker(&mut port, name, 1)).collect();
     assert!(port.has_room(4));
     for (worker, epoch) in workers {
-        port.worker_down(worker, epoch);
+        port.worker_down(worker, epoch, taskyard_core::Loss::Closed);
     }
     for n in 0..4 {
         port.send(Event::Cancel {

@@ -240,6 +240,8 @@ pub(crate) const SMALL: Config = Config {
     keep_outcomes_ms: 1_000,
     abort_grace_ms: 50,
     rejoin_grace_ms: 0,
+    stall_grace_ms: 20,
+    restart_grace_ms: 20,
     queue_ahead: 1,
     work_per_poll: 4,
 };

@@ -55,6 +55,8 @@ impl Yard {
             keep_outcomes_ms: 40,
             abort_grace_ms: 10,
             rejoin_grace_ms: 15,
+            stall_grace_ms: 25,
+            restart_grace_ms: 20,
             queue_ahead: 1,
             work_per_poll: 3,
         };
@@ -168,7 +170,8 @@ impl Yard {
             Operation::WorkerUp(applicant) => self.register(applicant),
             Operation::WorkerDown(pick) => {
                 let (worker, epoch) = self.worker(pick);
-                self.scheduler.handle_worker_down(now, worker, epoch);
+                self.scheduler
+                    .handle_worker_down(now, worker, epoch, taskyard_core::Loss::Closed);
             }
             Operation::Drained(pick) => {
                 let (worker, epoch) = self.worker(pick);
@@ -259,7 +262,7 @@ impl Yard {
             Operation::HandedIn(which, end, answer) => {
                 let report = report_of(self.job(which), end);
                 let answer = answer.map(revoked_of);
-                let _ = self.scheduler.handle_handed_in(now, report, answer);
+                let _ = self.scheduler.handle_handed_in(now, 1, report, answer);
             }
             Operation::Revoked(index, generation, stamp, won) => {
                 let handle = handle_of(index, generation);

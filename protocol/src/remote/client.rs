@@ -61,6 +61,27 @@ pub enum ClientEvent<P> {
         /// The result, or what the worker says about its failure.
         payload: Option<P>,
     },
+    /// An execution was lost with its worker, and the task runs again. Nothing need be done. It is
+    /// told at most once for each.
+    Notice {
+        /// Which task.
+        task: TaskId,
+        /// Which execution was lost.
+        attempt: u8,
+        /// The worker that was lost with it.
+        worker: (WorkerId, Epoch),
+    },
+    /// Answers [`is_alive`](ClientState::is_alive).
+    Alive {
+        /// The number of the question.
+        question: u64,
+        /// Whether the worker is attached; `None` if it is not known at all.
+        alive: Option<bool>,
+        /// Its place and present or last incarnation, if it is known.
+        worker: Option<(WorkerId, Epoch)>,
+        /// How old that knowledge is, in milliseconds.
+        age_ms: u32,
+    },
     /// The controller refuses the session, or could not understand a message.
     Rejected(Rejection),
 }
@@ -276,6 +297,37 @@ impl<P: FromInline> ClientState<P> {
         true
     }
 
+    /// Asks whether a worker is there: by its name, or else by its id. The answer comes at once,
+    /// from what the controller knows, as a [`ClientEvent::Alive`] with the same number. `false`
+    /// without a session, or if the name is none: nothing was asked.
+    pub fn is_alive(
+        &mut self,
+        question: u64,
+        worker: WorkerId,
+        name: Option<&str>,
+        wire: &mut impl Wire<P>,
+    ) -> bool {
+        if !matches!(self.standing, Standing::Up(_)) {
+            return false;
+        }
+        if name.is_some_and(|name| name.is_empty() || name.len() > NAME_MAX) {
+            return false;
+        }
+        let mut header = Header::new(Kind::IsAlive);
+        header.id = question;
+        header.worker = worker.0;
+        let topic = match name {
+            Some(_) => Topic::Named,
+            None => Topic::Worker,
+        };
+        header.code = topic.to_code();
+        let mut head = Head::new(&header);
+        if let Some(name) = name {
+            head = head.name(name);
+        }
+        wire.send(&mut head, None).is_ok()
+    }
+
     /// Begins a session unasked: for a transport whose new connections the controller does not hear
     /// of.
     pub fn hello(&mut self, wire: &mut impl Wire<P>) {
@@ -355,6 +407,8 @@ impl<P: FromInline> ClientState<P> {
             Kind::Welcome => return Ok(self.handle_welcome(&message, wire)),
             Kind::WhoAreYou => self.hello(wire),
             Kind::Rejected => return Ok(Some(self.handle_rejected(header))),
+            Kind::Notice if header.code == 0 => return Ok(self.handle_notice(header)),
+            Kind::Alive => return Ok(Some(read_alive(header))),
             Kind::Ping => {
                 let mut pong = Header::new(Kind::Pong);
                 pong.id = header.id;
@@ -474,6 +528,18 @@ impl<P: FromInline> ClientState<P> {
         worker.is_some_and(|(_, epoch)| kept.parts.insert(epoch))
     }
 
+    /// One that comes behind the outcome, from a connection before this one, is no news.
+    fn handle_notice(&self, header: &Header) -> Option<ClientEvent<P>> {
+        let task = TaskId(header.id);
+        self.kept
+            .contains_key(&task)
+            .then_some(ClientEvent::Notice {
+                task,
+                attempt: header.attempt,
+                worker: (WorkerId(header.worker), Epoch(header.epoch)),
+            })
+    }
+
     fn handle_rejected(&mut self, header: &Header) -> ClientEvent<P> {
         let answers_hello = header.id == u64::from(self.session_number);
         if self.standing == Standing::Awaiting && answers_hello {
@@ -530,6 +596,21 @@ impl<P: FromInline> ClientState<P> {
         self.sent += 1;
         self.told = self.received;
         Ok(())
+    }
+}
+
+fn read_alive<P>(header: &Header) -> ClientEvent<P> {
+    let alive = match header.code {
+        0 => Some(false),
+        1 => Some(true),
+        _ => None,
+    };
+    let known = header.flags.has(Flags::HAS_WORKER);
+    ClientEvent::Alive {
+        question: header.id,
+        alive,
+        worker: known.then_some((WorkerId(header.worker), Epoch(header.epoch))),
+        age_ms: header.seq,
     }
 }
 

@@ -13,6 +13,10 @@
 //!                          │         ▼            Registered: the first k│
 //!                          │    handed in ───────────────────────────────┘
 //! ```
+//! What still runs is said to, attempt by attempt, before the *Register*: so it is not lost with the
+//! connection. A controller that was started anew knows neither; it is told in terms of where the
+//! tasks came from, with the tickets that its predecessor gave out.
+//!
 //! An attempt that ends between the *Register* and its answer was counted as running in it. So its
 //! result is not handed in but waits, and is sent as an ordinary result afterwards: that also frees
 //! the slot.
@@ -21,11 +25,12 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use taskyard_core::{Attempt, Epoch, TaskHandle, Verdict, WorkerId};
+use taskyard_dispatcher::Payload;
 
-use crate::codes::{Rejection, verdict_to_code};
-use crate::peer::{FromInline, Incoming, SendError, Wire};
+use crate::codes::{Rejection, STILL_RUNS, verdict_to_code};
+use crate::peer::{FromInline, Incoming, SendError, Wire, payload_len};
 use crate::remote::{PayloadMax, Standing, read_known, read_payload};
-use crate::wire::{Flags, Head, Header, Kind, Message, NAME_MAX, WireError};
+use crate::wire::{Flags, Head, Header, Kind, Message, NAME_MAX, OriginTicket, WireError};
 
 /// Numbers rise within a registration and are never repeated in it. Long before they could run out,
 /// a new registration begins.
@@ -60,6 +65,17 @@ pub struct Assignment {
     pub epoch: Epoch,
     /// The controller's boot when it was given.
     pub boot: u64,
+    /// What the worker shows to a controller that was started anew; `None` for a part of a multicast
+    /// and for tasks of the controller's own process.
+    pub origin: Option<OriginTicket>,
+}
+
+impl Assignment {
+    /// Whether a message about a task means this one: a controller numbers each only once.
+    fn is_meant_by(&self, header: &Header, boot: u64) -> bool {
+        let meant = (header.id, header.attempt, boot);
+        (self.handle.to_bits(), self.attempt.0, self.boot) == meant
+    }
 }
 
 /// What a message from the controller means to the worker's program.
@@ -98,6 +114,10 @@ struct Registration {
 }
 
 impl Registration {
+    const fn incarnation(&self) -> (WorkerId, Epoch) {
+        (self.worker, self.epoch)
+    }
+
     fn granted(&self, assignment: &Assignment) -> bool {
         let Assignment {
             worker,
@@ -127,6 +147,17 @@ struct Kept<P> {
     payload: Option<P>,
     delivery: Delivery,
 }
+
+impl<P: Payload> Kept<P> {
+    fn bytes(&self) -> usize {
+        self.payload.as_ref().map_or(0, payload_len)
+    }
+}
+
+/// Results that are acknowledged and kept all the same, in case the controller is started anew before
+/// it has passed them on: the last few, and not too many bytes of them.
+const LATEST_MAX: usize = 16;
+const LATEST_BYTES_MAX: usize = 1 << 20;
 
 /// A worker's registration, without its socket.
 ///
@@ -166,6 +197,11 @@ pub struct WorkerState<P> {
     /// Asked back, and still to be said to be given back.
     given_back: Vec<Assignment>,
     kept: VecDeque<Kept<P>>,
+    /// The last that were acknowledged, and how many bytes they have.
+    latest: VecDeque<Kept<P>>,
+    latest_bytes: usize,
+    /// What still runs from an earlier boot of the controller, and is to be said to.
+    unsaid: Vec<Assignment>,
     /// The number of the last result sent in this registration.
     sent: u32,
 }
@@ -194,6 +230,9 @@ impl<P: FromInline> WorkerState<P> {
             ahead: VecDeque::new(),
             given_back: Vec::new(),
             kept: VecDeque::new(),
+            latest: VecDeque::new(),
+            latest_bytes: 0,
+            unsaid: Vec::new(),
             sent: 0,
         }
     }
@@ -270,6 +309,7 @@ impl<P: FromInline> WorkerState<P> {
             return false;
         };
         let assignment = self.running.swap_remove(place);
+        self.unsaid.retain(|unsaid| *unsaid != assignment);
         let too_large = payload.as_ref().is_some_and(|payload| {
             matches!(self.standing, Standing::Up(registration)
                 if registration.payload_max.is_exceeded_by(payload))
@@ -307,7 +347,9 @@ impl<P: FromInline> WorkerState<P> {
         match self.standing {
             Standing::Due => self.introduce(wire).is_ok(),
             Standing::Up(registration) => {
-                self.send_results(&registration, wire).is_ok() && self.give_back(wire).is_ok()
+                self.send_results(&registration, wire).is_ok()
+                    && self.give_back(wire).is_ok()
+                    && self.say_what_runs(wire).is_ok()
             }
             Standing::Stranger | Standing::Awaiting | Standing::Left => true,
         }
@@ -358,7 +400,7 @@ impl<P: FromInline> WorkerState<P> {
                 self.register(wire);
                 None
             }
-            Kind::Abort => self.assignment(header).map(WorkerEvent::Abort),
+            Kind::Abort => self.aborted(header).map(WorkerEvent::Abort),
             Kind::Revoke => {
                 self.handle_revoke(header, wire);
                 None
@@ -390,7 +432,7 @@ impl<P: FromInline> WorkerState<P> {
             None => P::from_inline(&[]).ok_or(WireError::Body)?,
         };
         self.acknowledged(&message.header);
-        let Some(assignment) = self.assignment(&message.header) else {
+        let Some(assignment) = self.assignment(message) else {
             return Ok(None);
         };
         let waits = self.ahead.iter().any(|(other, _)| *other == assignment);
@@ -407,9 +449,12 @@ impl<P: FromInline> WorkerState<P> {
 
     /// A task that waits here is given back. For one that has started, that has been said.
     fn handle_revoke(&mut self, header: &Header, wire: &mut impl Wire<P>) {
-        let asked = self.assignment(header);
+        let Standing::Up(registration) = self.standing else {
+            return;
+        };
         let mut waiting = self.ahead.iter();
-        if let Some(at) = waiting.position(|(waits, _)| Some(*waits) == asked) {
+        let is_meant = |waits: &Assignment| waits.is_meant_by(header, registration.boot);
+        if let Some(at) = waiting.position(|(waits, _)| is_meant(waits)) {
             let given_back = self.ahead.remove(at).map(|(assignment, _)| assignment);
             self.given_back.extend(given_back);
             // What cannot be sent now is sent with the next pump.
@@ -446,6 +491,9 @@ impl<P: FromInline> WorkerState<P> {
         self.settled = true;
         self.sent = 0;
         self.hand_ins_taken(header.ack);
+        self.bring_latest(boot, wire);
+        let from_before = |running: &&Assignment| running.boot != boot && running.origin.is_some();
+        self.unsaid = self.running.iter().filter(from_before).copied().collect();
         self.pump(wire);
         Some(WorkerEvent::Registered { worker, epoch })
     }
@@ -484,8 +532,22 @@ impl<P: FromInline> WorkerState<P> {
         self.standing == Standing::Awaiting && header.id == u64::from(self.number)
     }
 
-    /// The attempt that a task or an abort names, if our present registration was given it.
-    fn assignment(&self, header: &Header) -> Option<Assignment> {
+    /// What is to be stopped. Of what was given to an earlier registration the present one hears.
+    fn aborted(&self, header: &Header) -> Option<Assignment> {
+        let Standing::Up(registration) = self.standing else {
+            return None;
+        };
+        if registration.incarnation() != (WorkerId(header.worker), Epoch(header.epoch)) {
+            return None;
+        }
+        let mut running = self.running.iter();
+        let meant = running.find(|running| running.is_meant_by(header, registration.boot));
+        meant.copied()
+    }
+
+    /// The attempt that a task names, if our present registration is given it.
+    fn assignment(&self, message: &Message<'_>) -> Option<Assignment> {
+        let header = &message.header;
         let Standing::Up(registration) = self.standing else {
             return None;
         };
@@ -495,6 +557,7 @@ impl<P: FromInline> WorkerState<P> {
             worker: WorkerId(header.worker),
             epoch: Epoch(header.epoch),
             boot: registration.boot,
+            origin: message.origin,
         };
         registration.granted(&assignment).then_some(assignment)
     }
@@ -511,7 +574,10 @@ impl<P: FromInline> WorkerState<P> {
         }) = self.kept.front()
             && *seq <= header.ack
         {
-            self.kept.pop_front();
+            let acknowledged = self.kept.pop_front();
+            acknowledged
+                .into_iter()
+                .for_each(|kept| self.keep_latest(kept));
         }
     }
 
@@ -523,7 +589,56 @@ impl<P: FromInline> WorkerState<P> {
         let sent = hand_ins
             .map(|kept| kept.delivery = Delivery::Unsent)
             .count();
-        self.kept.drain(..sent.min(count as usize));
+        for _ in 0..sent.min(count as usize) {
+            let taken = self.kept.pop_front();
+            taken.into_iter().for_each(|kept| self.keep_latest(kept));
+        }
+    }
+
+    /// An acknowledged result: the controller has it, but its client may not.
+    fn keep_latest(&mut self, kept: Kept<P>) {
+        if kept.assignment.origin.is_none() {
+            return;
+        }
+        self.latest_bytes += kept.bytes();
+        self.latest.push_back(kept);
+        while self.latest.len() > LATEST_MAX || self.latest_bytes > LATEST_BYTES_MAX {
+            let oldest = self.latest.pop_front();
+            self.latest_bytes -= oldest.as_ref().map_or(0, Kept::bytes);
+        }
+    }
+
+    /// A controller that was started anew is handed what the one before it may not have passed on.
+    /// If it does not arrive, the next restart is another chance.
+    fn bring_latest(&mut self, boot: u64, wire: &mut impl Wire<P>) {
+        for kept in &self.latest {
+            if kept.assignment.boot != boot {
+                let _ = self.hand_in(kept, wire);
+            }
+        }
+    }
+
+    fn hand_in(&self, kept: &Kept<P>, wire: &mut impl Wire<P>) -> Result<(), SendError> {
+        let mut header = result_header(Kind::HandIn, kept, 0);
+        self.name_process(&mut header);
+        let mut head = with_past(&header, &kept.assignment);
+        wire.send(&mut head, kept.payload.as_ref().map(P::share))
+    }
+
+    /// Who says so, in a message that comes before the registration.
+    fn name_process(&self, header: &mut Header) {
+        header.seq = self.profile.instance as u32;
+        header.ack = (self.profile.instance >> 32) as u32;
+    }
+
+    /// Tells a controller that was started anew what still runs from before.
+    fn say_what_runs(&mut self, wire: &mut impl Wire<P>) -> Result<(), SendError> {
+        while let Some(assignment) = self.unsaid.last() {
+            let header = attempt_header(Kind::Started, assignment);
+            wire.send(&mut with_past(&header, assignment), None)?;
+            self.unsaid.pop();
+        }
+        Ok(())
     }
 
     /// Hands in what is kept, then registers. If the wire stops taking in between, all is sent once
@@ -533,13 +648,19 @@ impl<P: FromInline> WorkerState<P> {
         // R1).
         self.ahead.clear();
         self.given_back.clear();
+        self.unsaid.clear();
         for kept in &mut self.kept {
             kept.delivery = Delivery::HandedIn;
-            // The low half of the instance tells the controller whose attempts these were.
-            let seq = self.profile.instance as u32;
-            let header = result_header(Kind::HandIn, kept, seq);
-            let mut head = Head::new(&header).boot(kept.assignment.boot);
-            wire.send(&mut head, kept.payload.as_ref().map(P::share))?;
+        }
+        for kept in &self.kept {
+            self.hand_in(kept, wire)?;
+        }
+        for running in &self.running {
+            let mut header = attempt_header(Kind::HandIn, running);
+            header.code = STILL_RUNS;
+            header.flags = header.flags.with(Flags::NO_PAYLOAD);
+            self.name_process(&mut header);
+            wire.send(&mut Head::new(&header).boot(running.boot), None)?;
         }
         let mut header = Header::new(Kind::Register);
         header.seq = self.number.wrapping_add(1);
@@ -571,15 +692,25 @@ impl<P: FromInline> WorkerState<P> {
         let first = self.kept.len() - unsent.count();
         for kept in self.kept.range_mut(first..) {
             let header = result_header(Kind::Result, kept, self.sent + 1);
-            let mut head = Head::new(&header);
-            if !registration.granted(&kept.assignment) {
-                head = head.boot(kept.assignment.boot);
-            }
+            let mut head = if registration.granted(&kept.assignment) {
+                Head::new(&header)
+            } else {
+                with_past(&header, &kept.assignment)
+            };
             wire.send(&mut head, kept.payload.as_ref().map(P::share))?;
             self.sent += 1;
             kept.delivery = Delivery::Numbered(self.sent);
         }
         Ok(())
+    }
+}
+
+/// A message about an attempt of an earlier registration, or of an earlier controller.
+fn with_past(header: &Header, assignment: &Assignment) -> Head {
+    let head = Head::new(header).boot(assignment.boot);
+    match &assignment.origin {
+        Some(origin) => head.origin(origin),
+        None => head,
     }
 }
 

@@ -1,8 +1,9 @@
 //! What goes into the scheduler and what comes out: all that the checkers see.
 
 use taskyard_core::{
-    Attempt, ClientId, Envelope, Epoch, Labels, NameKey, OutcomeReply, Report, Reported, Revoked,
-    Source, Stamp, Submit, Submitted, Sweep, TaskHandle, TaskId, WorkerId, WorkerSlots,
+    Attempt, ClientId, Envelope, Epoch, Labels, NameKey, NoticeReply, OutcomeReply, Report,
+    Reported, Revoked, Source, Stamp, Submit, Submitted, Sweep, TaskHandle, TaskId, WorkerId,
+    WorkerSlots,
 };
 
 use super::rng::mix;
@@ -122,6 +123,10 @@ pub(crate) enum Fact {
     Reported(Report, Reported),
     /// The scheduler heard an old result.
     HandedIn(Report, Reported),
+    /// The scheduler heard that an attempt still runs; whether it has noted that.
+    StillRuns(Job, bool),
+    /// A client is told of a re-run.
+    Notice(NoticeReply),
     /// A queued task was to be withdrawn.
     Revoked(TaskHandle, Stamp, Revoked),
     /// A part got its payload.
@@ -224,6 +229,8 @@ impl Fact {
             Self::Prefetched(job) => (42, job.word(), 0),
             Self::GivenBack(job) => (43, job.word(), 0),
             Self::Recall(job) => (44, job.word(), 0),
+            Self::StillRuns(job, noted) => (45, job.word(), u64::from(noted)),
+            Self::Notice(notice) => (46, notice.task.0, u64::from(notice.epoch.0)),
         };
         mix(a ^ mix(b ^ mix(kind)))
     }

@@ -10,6 +10,7 @@ pub const MARKS: &[&str] = &[
     "asked_first_won",
     "cancelled_running",
     "cancelled_unstarted",
+    "carried",
     "completed",
     "deadline_in_backlog",
     "deadline_queued",
@@ -31,6 +32,7 @@ pub const MARKS: &[&str] = &[
     "multicast_target_lost",
     "name_taken",
     "not_rerun",
+    "notified",
     "outcome_redelivered",
     "paused",
     "payloads_full",
@@ -102,6 +104,7 @@ impl Marks {
             ("held", stats.held),
             ("reoffered", stats.reoffered),
             ("rerun", stats.rerun),
+            ("carried", stats.carried),
             ("stale_attempt", stats.stale_report),
             ("stale_return", stats.stale_return),
         ] {

@@ -160,6 +160,7 @@ impl Watch {
                 _ => {}
             },
             Fact::SlotFreed(_) => self.mark("slot_freed"),
+            Fact::Notice(_) => self.mark("notified"),
             Fact::Returned(_) => self.mark("returned"),
             Fact::Popped { claimed: false, .. } => self.mark("tombstone_popped"),
             Fact::HandedIn(_, Reported::Counted) => self.mark("handed_in_counted"),

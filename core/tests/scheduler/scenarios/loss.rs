@@ -5,7 +5,7 @@ use taskyard_core::{
     Revoked, Submit, Target, TaskId, Token, Verdict,
 };
 
-use crate::env::{Env, Worker, registration};
+use crate::env::{Env, Worker, registration, retire_of};
 
 fn any(task: u64) -> Submit {
     Submit::new(TaskId(task), Target::Any)
@@ -149,7 +149,7 @@ fn a_place_is_not_free_before_its_mailbox_is_drained() {
     env.down_only(worker);
     env.run();
     let Worker { id, epoch } = worker;
-    assert_eq!(env.reply(), Reply::Retire { worker: id, epoch });
+    assert_eq!(env.reply(), retire_of(Worker { id, epoch }));
     let full = Registered::Refused(RegistrationRefusal::WorkersFull);
     assert_eq!(env.register(registration(2)), full);
     env.world.scheduler.handle_drained(env.world.now, id, epoch);
@@ -167,11 +167,11 @@ fn drained_before_retire_is_stale() {
     env.world.scheduler.handle_drained(env.world.now, id, epoch);
     env.world
         .scheduler
-        .handle_worker_down(env.world.now, id, epoch);
+        .handle_worker_down(env.world.now, id, epoch, taskyard_core::Loss::Closed);
     env.world.scheduler.handle_drained(env.world.now, id, epoch);
     assert_eq!(env.world.scheduler.stats().stale_worker, 2);
     env.run();
-    assert_eq!(env.reply(), Reply::Retire { worker: id, epoch });
+    assert_eq!(env.reply(), retire_of(Worker { id, epoch }));
     env.finish();
 }
 

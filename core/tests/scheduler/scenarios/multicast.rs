@@ -4,7 +4,7 @@ use taskyard_core::{
     Config, Outcome, Refusal, Reply, Reported, Submit, Submitted, Target, TaskId, Verdict,
 };
 
-use crate::env::Env;
+use crate::env::{Env, retire_of};
 
 fn all(task: u64) -> Submit {
     Submit::new(TaskId(task), Target::All)
@@ -218,10 +218,7 @@ fn a_place_is_kept_while_a_multicast_may_mean_it() {
     env.down_only(last);
     env.world.run_effects(1);
     let replies = env.world.replies(usize::MAX);
-    let retire = Reply::Retire {
-        worker: last.id,
-        epoch: last.epoch,
-    };
+    let retire = retire_of(last);
     assert!(replies.iter().any(|(_, reply)| *reply == retire));
     env.world
         .scheduler

@@ -5,7 +5,7 @@ use taskyard_core::{
     TaskId, Verdict, WorkerId,
 };
 
-use crate::env::{Env, attempt, registration};
+use crate::env::{Env, attempt, registration, retire_of};
 
 const CANCELLED_BEFORE: Outcome = Outcome::Cancelled { started: false };
 const CANCELLED_AFTER: Outcome = Outcome::Cancelled { started: true };
@@ -308,13 +308,7 @@ fn a_worker_that_does_not_answer_an_abort_is_evicted() {
     );
     env.down_only(worker);
     env.run();
-    assert_eq!(
-        env.reply(),
-        Reply::Retire {
-            worker: worker.id,
-            epoch: worker.epoch
-        }
-    );
+    assert_eq!(env.reply(), retire_of(worker));
     assert_eq!(env.outcome(1), CANCELLED_AFTER);
     env.finish();
 }
@@ -424,7 +418,8 @@ fn a_resent_task_that_may_run_once_is_not_run() {
         ..to(1, worker.id)
     };
     assert_eq!(env.try_submit(client, resent), Submitted::NotRerun);
-    env.run();
+    env.no_replies();
+    env.pass(Config::default().restart_grace_ms);
     assert_eq!(env.outcome(1), Outcome::WorkerLost);
     assert_eq!(env.take(worker), None);
     env.submit(

@@ -55,6 +55,8 @@ impl World {
                 };
                 self.peers[at].workers.insert((worker.0, epoch.0), employee);
             }
+            Reply::Notice(_) => {}
+            Reply::Liveness { .. } => unreachable!("nobody asks"),
             Reply::Recall { .. } => unreachable!("no worker here takes tasks ahead"),
             Reply::Evict { worker, epoch } => self.worker_is_gone_quietly(at, worker, epoch),
             Reply::Abort {

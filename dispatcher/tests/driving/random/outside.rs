@@ -207,7 +207,8 @@ impl World {
     /// Its connection is gone. It finishes what it had, and keeps the results.
     pub(super) fn worker_is_gone(&mut self, at: usize, (worker, epoch): (u32, u32)) {
         let mut peer = self.peers.swap_remove(at);
-        peer.port.worker_down(WorkerId(worker), Epoch(epoch));
+        peer.port
+            .worker_down(WorkerId(worker), Epoch(epoch), taskyard_core::Loss::Closed);
         self.keep_results(&peer, |delivery| is_of(delivery, (worker, epoch)));
         peer.running
             .retain(|delivery| !is_of(delivery, (worker, epoch)));
@@ -246,8 +247,10 @@ impl World {
             report.worker.0 ^= 1;
         }
         let payload = self.random.one_in(2).then(|| self.yard.mint.make(0));
-        self.peers[at]
-            .port
-            .send(Event::HandedIn { report, payload });
+        self.peers[at].port.send(Event::HandedIn {
+            instance: 1,
+            report,
+            payload,
+        });
     }
 }

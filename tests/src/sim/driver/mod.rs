@@ -6,9 +6,9 @@ mod replies;
 mod rings;
 
 use taskyard_core::{
-    ClientHello, ClientId, Config, Effect, Envelope, Epoch, Limits, PortId, Refusal, Registered,
-    Registration, RegistrationRefusal, Report, Reported, Revoked, Scheduler, Source, Stamp, Submit,
-    Submitted, Sweep, TaskHandle, Token, WorkerId,
+    AttemptAt, ClientHello, ClientId, Config, Effect, Envelope, Epoch, Limits, Loss, PortId,
+    Refusal, Registered, Registration, RegistrationRefusal, Report, Reported, Revoked, Scheduler,
+    Source, Stamp, StillRuns, Submit, Submitted, Sweep, TaskHandle, Token, WorkerId,
 };
 use taskyard_dispatcher::{Consumer, Injector, Producer, TaskOwner, pool, ring, task_table};
 
@@ -157,7 +157,7 @@ impl Driver {
                 watch.see(&Fact::WorkerDown(post));
                 hot(|| {
                     self.scheduler
-                        .handle_worker_down(now, post.worker, post.epoch);
+                        .handle_worker_down(now, post.worker, post.epoch, loss_of(post));
                 });
             }
             Event::Drained(post, mailbox) => {
@@ -229,7 +229,10 @@ impl Driver {
                 watch.see(&Fact::TakenBack(job));
             }
             Event::Reported(report, load) => self.reported(watch, report, load),
-            Event::HandedIn(report, load) => self.handed_in(watch, report, load),
+            Event::HandedIn(instance, report, load) => {
+                self.handed_in(watch, instance, report, load);
+            }
+            Event::StillRuns(instance, job) => self.still_runs(watch, instance, job),
             Event::SlotFreed(post) => {
                 hot(|| {
                     self.scheduler
@@ -375,9 +378,32 @@ impl Driver {
         self.store_result(watch, report, reported, load);
     }
 
-    fn handed_in(&mut self, watch: &mut Watch, report: Report, load: Option<Load>) {
+    fn still_runs(&mut self, watch: &mut Watch, instance: u64, job: Job) {
         let now = watch.now;
-        let mut reported = hot(|| self.scheduler.handle_handed_in(now, report, None));
+        let at = AttemptAt {
+            worker: job.post.worker,
+            epoch: job.post.epoch,
+            handle: job.handle,
+            attempt: job.attempt,
+        };
+        let mut still = hot(|| self.scheduler.handle_still_runs(now, instance, at, None));
+        if let StillRuns::AskFirst(stamp) = still {
+            let answer = self.revoke(watch, job.handle, stamp);
+            let theirs = self.tasks.claimed_by(job.handle.index()) == Some(job.post.worker);
+            if answer == Revoked::Lost && !theirs {
+                return;
+            }
+            still = hot(|| {
+                self.scheduler
+                    .handle_still_runs(now, instance, at, Some(answer))
+            });
+        }
+        watch.see(&Fact::StillRuns(job, still == StillRuns::Noted));
+    }
+
+    fn handed_in(&mut self, watch: &mut Watch, instance: u64, report: Report, load: Option<Load>) {
+        let now = watch.now;
+        let mut reported = hot(|| self.scheduler.handle_handed_in(now, instance, report, None));
         if let Reported::AskFirst(stamp) = reported {
             let answer = self.revoke(watch, report.handle, stamp);
             watch.mark(match answer {
@@ -390,7 +416,10 @@ impl Driver {
                 watch.see(&Fact::HandedIn(report, Reported::Dropped));
                 return;
             }
-            reported = hot(|| self.scheduler.handle_handed_in(now, report, Some(answer)));
+            reported = hot(|| {
+                self.scheduler
+                    .handle_handed_in(now, instance, report, Some(answer))
+            });
         }
         watch.see(&Fact::HandedIn(report, reported));
         self.store_result(watch, report, reported, load);
@@ -564,6 +593,15 @@ impl Driver {
     }
 }
 
+/// How a worker was lost is drawn from its number: most often its connection was closed.
+const fn loss_of(post: Post) -> Loss {
+    match post.epoch.0 % 8 {
+        0 => Loss::Left,
+        1 | 2 => Loss::Stalled,
+        _ => Loss::Closed,
+    }
+}
+
 /// How long a client's outcomes are kept, and how long an abort may take.
 pub(crate) const KEEP_MS: u64 = 200;
 const ABORT_GRACE_MS: u64 = 20;
@@ -588,6 +626,8 @@ fn limits_of(options: &Options) -> Limits {
         queue_ahead: size(Size::QueueAhead),
         labels: size(Size::Labels),
         rejoin_grace_ms: options.size(Size::Grace),
+        stall_grace_ms: 2 * options.size(Size::Grace),
+        restart_grace_ms: KEEP_MS / 4,
         work_per_poll: size(Size::WorkPerPoll),
     };
     config.validate().expect("a configuration that makes sense")

@@ -64,7 +64,11 @@ impl Driver {
                 watch.see(&Fact::Evict(Post { worker, epoch }));
                 Reply::Evict(Post { worker, epoch })
             }
-            Due::Retire { worker, epoch } => {
+            Due::Notice(notice) => {
+                watch.see(&Fact::Notice(notice));
+                return;
+            }
+            Due::Retire { worker, epoch, .. } => {
                 watch.see(&Fact::Retire(Post { worker, epoch }));
                 Reply::Retire(Post { worker, epoch })
             }

@@ -80,7 +80,10 @@ pub(crate) enum Event {
     Discarded(Source),
     Returned(Job),
     Reported(Report, Option<Load>),
-    HandedIn(Report, Option<Load>),
+    /// The process that says so comes first.
+    HandedIn(u64, Report, Option<Load>),
+    /// The same.
+    StillRuns(u64, Job),
     SlotFreed(Post),
     Paused(Post),
 }

@@ -59,7 +59,7 @@ impl World {
             ),
             2 => scheduler.handle_returned(now, handle, attempt, worker, epoch),
             3 => scheduler.handle_revoked(now, handle, stamp, Revoked::Won),
-            4 => scheduler.handle_worker_down(now, worker, epoch),
+            4 => scheduler.handle_worker_down(now, worker, epoch, taskyard_core::Loss::Closed),
             5 => scheduler.handle_drained(now, worker, epoch),
             6 => scheduler.handle_slot_freed(now, worker, epoch),
             7 => scheduler.handle_cancel(now, client, TaskId(self.rng.below(8))),

@@ -26,7 +26,10 @@ pub(super) enum Side<T> {
 /// From a worker process to its port.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum FromWorker {
-    HandIn(Report),
+    /// With the process that says so.
+    HandIn(u64, Report),
+    /// The same: it still runs that.
+    StillRuns(u64, Job),
     Register(Registration),
     Result(Report),
     SlotFreed,

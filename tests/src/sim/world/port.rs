@@ -162,9 +162,10 @@ impl World {
         };
         let port = &mut self.ports[at];
         match said {
-            FromWorker::HandIn(report) => {
+            FromWorker::StillRuns(instance, job) => port.send(Event::StillRuns(instance, job)),
+            FromWorker::HandIn(instance, report) => {
                 let load = result_of(&report).map(|number| self.mint.make(number));
-                port.send(Event::HandedIn(report, load));
+                port.send(Event::HandedIn(instance, report, load));
                 self.acknowledge(index, job_of(&report));
             }
             FromWorker::Register(registration) => {

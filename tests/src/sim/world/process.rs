@@ -87,10 +87,16 @@ impl World {
         // What had not started was settled with the line before.
         process.ahead.clear();
         let mut line = WorkerLine::new(NOBODY);
-        line.up
-            .extend(process.kept.iter().copied().map(FromWorker::HandIn));
-        for (_, is_busy) in &mut process.running {
+        line.up.extend(
+            process
+                .kept
+                .iter()
+                .map(|report| FromWorker::HandIn(process.instance, *report)),
+        );
+        for (job, is_busy) in &mut process.running {
             *is_busy = true;
+            line.up
+                .push_back(FromWorker::StillRuns(process.instance, *job));
         }
         process.number += 1;
         process.owed = 0;
@@ -147,7 +153,9 @@ impl World {
             return;
         }
         let running = &self.processes[at].running;
-        if let Some(place) = running.iter().position(|(other, _)| *other == job) {
+        // It is asked by its present post, also for what it was given at an earlier one.
+        let is_meant = |other: &Job| (other.handle, other.attempt) == (job.handle, job.attempt);
+        if let Some(place) = running.iter().position(|(other, _)| is_meant(other)) {
             self.finish(at, place, Verdict::Aborted);
         }
     }
@@ -230,7 +238,8 @@ impl World {
             return;
         }
         let line = &mut self.worker_lines[index];
-        line.up.push_back(FromWorker::HandIn(report));
+        line.up
+            .push_back(FromWorker::HandIn(process.instance, report));
         if !is_busy {
             return;
         }
