@@ -10,7 +10,7 @@ use signal_hook::iterator::Signals;
 use taskyard_controller::{Controller, Mode, Options, one_line};
 use taskyard_core::Config;
 use taskyard_dispatcher::IdleStrategy;
-use taskyard_zmq::{Endpoint, LibzmqFeatures};
+use taskyard_zmq::{Endpoint, Heartbeat, LibzmqFeatures};
 
 /// A task controller: many small tasks, many workers, one place to submit to.
 #[derive(Debug, Parser)]
@@ -61,29 +61,44 @@ struct ControllerArgs {
     /// The largest payload taken, in bytes.
     #[arg(long, default_value_t = 16 << 20, value_parser = clap::value_parser!(u32).range(1..))]
     payload_max_bytes: u32,
-    /// How often silent peers are asked for a sign of life; 0: never.
-    #[arg(long, default_value_t = 5_000)]
-    heartbeat_ms: u64,
+    /// How often each peer is asked for a sign of life; 0: never.
+    #[arg(long, default_value_t = millis(Heartbeat::default().interval()))]
+    heartbeat_interval_ms: u64,
+    /// How long a peer's sign of life may take: then the peer is lost.
+    #[arg(long, default_value_t = millis(Heartbeat::default().timeout()))]
+    heartbeat_timeout_ms: u64,
 }
 
 impl ControllerArgs {
-    fn options(&self) -> Options {
+    fn options(&self) -> Result<Options, taskyard_controller::Error> {
         let mut options = Options::new(self.clients.clone(), self.workers.clone());
         options.mode = self.mode;
         options.shards = self.shards;
         options.core = self.core;
         options.idle = self.idle;
         options.payload_max = self.payload_max_bytes as usize;
-        options.heartbeat =
-            (self.heartbeat_ms > 0).then(|| Duration::from_millis(self.heartbeat_ms));
+        options.heartbeat = self.heartbeat()?;
         let capacities = &mut options.capacities;
         capacities.tasks = self.tasks_max;
         capacities.workers = self.workers_max;
         capacities.clients = self.clients_max;
         // 0 stands for half of the tasks.
         capacities.quota = self.quota.unwrap_or(0);
-        options
+        Ok(options)
     }
+
+    fn heartbeat(&self) -> Result<Option<Heartbeat>, taskyard_zmq::Error> {
+        if self.heartbeat_interval_ms == 0 {
+            return Ok(None);
+        }
+        let interval = Duration::from_millis(self.heartbeat_interval_ms);
+        let timeout = Duration::from_millis(self.heartbeat_timeout_ms);
+        Heartbeat::new(interval, timeout).map(Some)
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn main() -> ExitCode {
@@ -99,7 +114,7 @@ fn main() -> ExitCode {
         }
     };
     start_log();
-    match run(&args.options()) {
+    match args.options().and_then(|options| run(&options)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("taskyard: {error}");

@@ -1,11 +1,10 @@
 //! What a controller is made of.
 
 use std::str::FromStr;
-use std::time::Duration;
 
 use taskyard_core::Config;
 use taskyard_dispatcher::{IdleStrategy, cores_available};
-use taskyard_zmq::Endpoint;
+use taskyard_zmq::{Endpoint, Heartbeat};
 
 /// Who drives the dispatcher.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,8 +74,8 @@ pub struct Options {
     pub capacities: Config,
     /// The largest payload taken, in bytes.
     pub payload_max: usize,
-    /// How often silent peers are asked for a sign of life; `None`: never.
-    pub heartbeat: Option<Duration>,
+    /// How silent peers are found; `None`: not at all.
+    pub heartbeat: Option<Heartbeat>,
 }
 
 impl Options {
@@ -95,7 +94,7 @@ impl Options {
             idle: IdleStrategy::Backoff,
             capacities: Config::default(),
             payload_max: 16 << 20,
-            heartbeat: Some(Duration::from_secs(5)),
+            heartbeat: Some(Heartbeat::default()),
         }
     }
 }

@@ -234,7 +234,7 @@ fn one_client_sees_nothing_of_another() {
 #[test]
 fn bad_options_are_one_line_that_says_what_to_do() {
     let taken = ControllerProcess::start(&[]);
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 10] = [
         (
             &["--clients", "http://x"],
             "only tcp:// and ipc:// are served",
@@ -244,6 +244,8 @@ fn bad_options_are_one_line_that_says_what_to_do() {
         (&["--mode", "fast"], "say auto, pinned or hosted"),
         (&["--tasks-max", "0"], "task"),
         (&["--payload-max-bytes", "0"], "not in 1.."),
+        (&["--heartbeat-interval-ms", "99"], "interval of 99ms"),
+        (&["--heartbeat-timeout-ms", "0"], "timeout of 0ns"),
         (&["--colour", "red"], "unexpected argument"),
         (&["--workers", "ipc:///no/such/folder/socket"], "folder"),
     ];

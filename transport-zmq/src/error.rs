@@ -57,6 +57,17 @@ pub enum Error {
     /// A name has 1 to 255 bytes; the caller.
     #[error("a worker's name of {0} bytes: it has at least 1 and at most 255")]
     Name(usize),
+    /// The heartbeat is so fast that it would find a busy machine; whoever set it.
+    #[error(
+        "a heartbeat {what} of {given:?} takes busy peers for dead ones: give at least 100 \
+         ms, or an interval of 0 for no heartbeats at all"
+    )]
+    Heartbeat {
+        /// The interval or the timeout.
+        what: &'static str,
+        /// What was asked for.
+        given: Duration,
+    },
     /// Nothing answers there, or something that is no controller; the network, or whoever chose it.
     #[error(
         "no controller answered at {endpoint} within {waited:?}: is one running there, and is this \

@@ -62,6 +62,7 @@
 
 mod endpoint;
 mod error;
+mod heartbeat;
 mod limits;
 mod message;
 mod monitor;
@@ -78,6 +79,7 @@ mod unpark;
 
 pub use endpoint::Endpoint;
 pub use error::Error;
+pub use heartbeat::Heartbeat;
 pub use limits::{controller_descriptors, raise_descriptor_limit, remote_descriptors};
 pub use message::ZmqPayload;
 pub use probe::LibzmqFeatures;

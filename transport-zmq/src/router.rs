@@ -40,9 +40,6 @@ const HEAD_ROOM: i64 = 1024;
 /// How long a connection may take to shake hands before it is closed.
 const HANDSHAKE_MS: i32 = 5_000;
 
-/// The longest silence that a heartbeat can announce: 16 bits of tenths of a second.
-const HEARTBEAT_TTL_MAX: Duration = Duration::from_millis(6_553_500);
-
 /// From the monitor's word to the verdict: time for what the I/O thread had read already to reach
 /// us.
 const SUSPECT_GRACE: Duration = Duration::from_millis(1);
@@ -311,14 +308,11 @@ fn set_options(socket: &Socket, side: Side, options: &ShardOptions) -> Result<()
     socket.set_rcvhwm(receive_max)?;
     let payload_max = i64::try_from(options.payload_max).unwrap_or(i64::MAX);
     socket.set_maxmsgsize(payload_max.saturating_add(HEAD_ROOM))?;
-    if let Some(interval) = options.heartbeat {
+    if let Some(heartbeat) = options.heartbeat {
         let millis = |duration: Duration| i32::try_from(duration.as_millis()).unwrap_or(i32::MAX);
-        socket.set_heartbeat_ivl(millis(interval))?;
-        socket.set_heartbeat_timeout(millis(interval.saturating_mul(2)))?;
-        // The peers' libzmq hears it too: when we fall silent, it gives the connection up and tries
-        // anew. A peer that only waits would otherwise wait for ever for a host that lost power.
-        let silence = interval.saturating_mul(3).min(HEARTBEAT_TTL_MAX);
-        socket.set_heartbeat_ttl(millis(silence))?;
+        socket.set_heartbeat_ivl(millis(heartbeat.interval()))?;
+        socket.set_heartbeat_timeout(millis(heartbeat.timeout()))?;
+        socket.set_heartbeat_ttl(millis(heartbeat.peer_timeout()))?;
     }
     Ok(())
 }

@@ -26,7 +26,7 @@ use crate::multipart::Inbox;
 use crate::router::{Received, RouterStats};
 use crate::sockets::Sockets;
 use crate::unpark::PollUnpark;
-use crate::{Context, Endpoint, Error, StopFlag};
+use crate::{Context, Endpoint, Error, Heartbeat, StopFlag};
 
 /// The most messages that a turn receives from one socket.
 const BATCH_MAX: usize = 64;
@@ -49,10 +49,8 @@ pub struct ShardOptions {
     pub clients: Option<Endpoint>,
     /// Where workers connect.
     pub workers: Endpoint,
-    /// How often a silent peer is asked for a sign of life; it counts as lost after two to three
-    /// times as long. Its libzmq answers by itself, so a busy worker is not taken for a dead one;
-    /// and gives us up after three times as long without a word from us. `None`: never.
-    pub heartbeat: Option<Duration>,
+    /// How silent peers are found. `None`: not at all.
+    pub heartbeat: Option<Heartbeat>,
     /// The largest payload, all its frames together, in bytes.
     pub payload_max: usize,
     /// The number of this controller's life, the same for all its shards: what was said to an
@@ -61,13 +59,13 @@ pub struct ShardOptions {
 }
 
 impl ShardOptions {
-    /// The defaults: a heartbeat of 5 s, payloads of up to 16 MiB.
+    /// The defaults: those of [`Heartbeat`], payloads of up to 16 MiB.
     #[must_use]
     pub fn new(clients: Option<Endpoint>, workers: Endpoint) -> Self {
         Self {
             clients,
             workers,
-            heartbeat: Some(Duration::from_secs(5)),
+            heartbeat: Some(Heartbeat::default()),
             payload_max: 16 << 20,
             boot: taskyard_dispatcher::random_u64(),
         }

@@ -13,8 +13,8 @@ use taskyard_core::{Outcome, Refusal, Submit, Target, Verdict, WorkerId};
 use taskyard_protocol::Rejection;
 use taskyard_protocol::wire::{Head, Header, Kind, Message};
 use taskyard_zmq::{
-    ClientOptions, Endpoint, Error, RemoteClient, RemoteWorker, ShardOptions, WorkerEvent,
-    WorkerOptions, ZmqPayload,
+    ClientOptions, Endpoint, Error, Heartbeat, RemoteClient, RemoteWorker, ShardOptions,
+    WorkerEvent, WorkerOptions, ZmqPayload,
 };
 
 fn hosted() -> Controller {
@@ -256,7 +256,8 @@ fn a_worker_whose_connection_breaks_hands_in_what_it_has_finished() {
 #[test]
 fn a_silent_worker_is_lost_by_its_heartbeat() {
     let mut options = ShardOptions::new(Some(tcp()), tcp());
-    options.heartbeat = Some(Duration::from_millis(100));
+    let heartbeat = Heartbeat::new(Duration::from_millis(100), Duration::from_millis(200));
+    options.heartbeat = Some(heartbeat.unwrap());
     let controller = Controller::hosted(options);
     let proxy = Proxy::to(&controller.workers[0]);
     let options = WorkerOptions::new(proxy.endpoint.clone(), "silent");

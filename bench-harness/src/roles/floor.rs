@@ -55,8 +55,9 @@ fn bind(context: &zmq::Context, at: &str, rcvhwm: i32) -> Result<(Socket, String
     socket.set_ipv6(true)?;
     socket.set_sndhwm(0)?;
     socket.set_rcvhwm(rcvhwm)?;
-    socket.set_heartbeat_ivl(5_000)?;
-    socket.set_heartbeat_timeout(10_000)?;
+    // As the controller does by default.
+    socket.set_heartbeat_ivl(2_000)?;
+    socket.set_heartbeat_timeout(4_000)?;
     socket.bind(at)?;
     let at = socket.get_last_endpoint()?.unwrap_or_default();
     Ok((socket, at))
