@@ -77,6 +77,11 @@ fn decoded(frame: &[u8]) -> BTreeMap<String, String> {
     if let Some(boot) = message.boot {
         said.insert("boot", format!("{boot:#018x}"));
     }
+    if let Some(origin) = message.origin {
+        said.insert("client", format!("{:#018x}", origin.client));
+        said.insert("task", origin.task.to_string());
+        said.insert("ticket", format!("{:#018x}", origin.ticket));
+    }
     if kind == Kind::ClientHello {
         let mut key = String::new();
         message
@@ -114,6 +119,9 @@ fn the_dumps_show_the_kinds_that_a_newcomer_needs() {
         Kind::Submit,
         Kind::Cancel,
         Kind::Outcome,
+        Kind::Notice,
+        Kind::IsAlive,
+        Kind::Alive,
         Kind::Register,
         Kind::Registered,
         Kind::Task,
@@ -159,5 +167,13 @@ fn the_examples_use_the_kinds_numbers() {
 }
 
 fn is_flag(name: &str) -> bool {
-    ["NAMED", "HAS_WORKER", "BOOT", "NO_REDIRECT", "RESENT"].contains(&name)
+    let flags = [
+        "NAMED",
+        "ORIGIN",
+        "HAS_WORKER",
+        "BOOT",
+        "NO_REDIRECT",
+        "RESENT",
+    ];
+    flags.contains(&name)
 }

@@ -11,7 +11,7 @@ use taskyard_protocol::remote::{
     Assignment, ClientEvent, ClientState, SubmitError, WorkerEvent, WorkerProfile, WorkerState,
 };
 use taskyard_protocol::wire::{Flags, Head, Header, Kind, WireError};
-use taskyard_protocol::{Incoming, Rejection, SendError, Wire, write_outcome};
+use taskyard_protocol::{Incoming, Rejection, STILL_RUNS, SendError, Wire, write_outcome};
 
 const BOOT: u64 = 5;
 
@@ -526,7 +526,8 @@ fn a_result_is_kept_until_it_is_acknowledged() {
             attempt: Attempt(1),
             worker: WorkerId(1),
             epoch: Epoch(10),
-            boot: BOOT
+            boot: BOOT,
+            origin: None,
         }
     );
     let second = worker.task(1, 2, 0);
@@ -566,7 +567,14 @@ fn a_registration_hands_in_what_is_finished_and_counts_what_runs() {
 
     worker.asked();
     let packets = std::mem::take(&mut worker.wire.sent);
-    let (hand_in, register) = (packets[0].message(), packets[1].message());
+    // Then what it still runs, each by itself.
+    for (packet, task) in packets.iter().skip(1).zip([3, 2]) {
+        let message = packet.message();
+        let header = &message.header;
+        assert_eq!((header.kind, header.code), (Kind::HandIn, STILL_RUNS));
+        assert_eq!((header.id, header.seq, message.boot), (task, 9, Some(BOOT)));
+    }
+    let (hand_in, register) = (packets[0].message(), packets[3].message());
     assert_eq!(
         (hand_in.header.kind, hand_in.boot),
         (Kind::HandIn, Some(BOOT))
@@ -681,8 +689,12 @@ fn redirects_evictions_and_aborts() {
     );
     assert_eq!(worker.state.registered(), None);
     worker.state.register(&mut worker.wire);
-    let register = worker.wire.headers()[0];
-    assert_eq!((register.seq, register.epoch), (3, 1));
+    let headers = worker.wire.headers();
+    assert_eq!(
+        (headers[0].kind, headers[0].code),
+        (Kind::HandIn, STILL_RUNS)
+    );
+    assert_eq!((headers[1].seq, headers[1].epoch), (3, 1));
     assert_eq!(worker.about(Kind::Drain, 0, 0, 0), Some(WorkerEvent::Drain));
     worker.state.leave(&mut worker.wire);
     worker.asked();

@@ -4,17 +4,19 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use taskyard_protocol::wire::{
-    FRAMES_MAX, Flags, HEADER_LEN, Head, Header, Kind, Message, VERSION, WireError,
+    FRAMES_MAX, Flags, HEADER_LEN, Head, Header, Kind, Message, OriginTicket, VERSION, WireError,
 };
 
-const KINDS: [Kind; 26] = [
+const KINDS: [Kind; 28] = [
     Kind::ClientHello,
     Kind::Submit,
     Kind::Cancel,
     Kind::Goodbye,
+    Kind::IsAlive,
     Kind::Welcome,
     Kind::Outcome,
     Kind::Notice,
+    Kind::Alive,
     Kind::Register,
     Kind::Result,
     Kind::HandIn,
@@ -47,7 +49,9 @@ prop_compose! {
     ) -> Header {
         let (seq, ack, worker, id, epoch) = numbers;
         let (attempt, code, extra) = rest;
-        let flags = Flags::from_byte(flags & FACTS);
+        // In a message about an attempt this one announces a section.
+        let section = if kind.may_have_origin() { Flags::ORIGIN.to_byte() } else { 0 };
+        let flags = Flags::from_byte(flags & FACTS & !section);
         Header { kind, flags, frames: 0, seq, ack, worker, id, epoch, attempt, code, extra }
     }
 }
@@ -59,8 +63,11 @@ proptest! {
         name in option::of("[a-zé.:-]{1,120}"),
         deadlines in option::of(any::<(u32, u32)>()),
         boot in option::of(any::<u64>()),
+        origin in option::of(any::<(u64, u64, u64)>()),
         payload in vec(any::<u8>(), 0..200),
     ) {
+        let origin = origin.filter(|_| header.kind.may_have_origin());
+        let origin = origin.map(|(client, task, ticket)| OriginTicket { client, task, ticket });
         let mut head = Head::new(&header);
         let mut flags = header.flags;
         if let Some(name) = &name {
@@ -75,12 +82,17 @@ proptest! {
             head = head.boot(boot);
             flags = flags.with(Flags::BOOT);
         }
+        if let Some(origin) = &origin {
+            head = head.origin(origin);
+            flags = flags.with(Flags::ORIGIN);
+        }
         let frame = [head.as_slice(), &payload].concat();
         let expected = Message {
             header: Header { flags, ..header },
             name: name.as_deref(),
             deadlines,
             boot,
+            origin,
             body: &payload,
         };
         prop_assert_eq!(Message::decode(&frame), Ok(expected));
@@ -96,7 +108,8 @@ proptest! {
     ) {
         bytes[..4].copy_from_slice(&[VERSION, kind.to_byte(), flags, frames]);
         if let Ok(message) = Message::decode(&bytes) {
-            let facts = Flags::from_byte(flags & !0x23);
+            let sections = if message.origin.is_some() { 0x2b } else { 0x23 };
+            let facts = Flags::from_byte(flags & !sections);
             let mut head = Head::new(&Header { flags: facts, ..message.header });
             if let Some(name) = message.name {
                 head = head.name(name);
@@ -106,6 +119,9 @@ proptest! {
             }
             if let Some(boot) = message.boot {
                 head = head.boot(boot);
+            }
+            if let Some(origin) = &message.origin {
+                head = head.origin(origin);
             }
             prop_assert_eq!([head.as_slice(), message.body].concat(), bytes);
         }
@@ -117,8 +133,10 @@ proptest! {
     }
 
     #[test]
-    fn each_cut_is_noticed(cut in 0..HEADER_LEN + 3 + 8 + 8) {
+    fn each_cut_is_noticed(cut in 0..HEADER_LEN + 3 + 8 + 8 + 24) {
+        let origin = OriginTicket { client: 4, task: 5, ticket: 6 };
         let head = Head::new(&Header::new(Kind::HandIn)).name("w1").deadlines(1, 2).boot(3);
+        let head = head.origin(&origin);
         prop_assert_eq!(Message::decode(&head.as_slice()[..cut]), Err(WireError::Truncated));
     }
 }

@@ -21,8 +21,10 @@ use mio::{Events, Interest, Poll, Token};
 use taskyard_dispatcher::{Clock, Dispatcher, Port, Unpark};
 use taskyard_protocol::{Incoming, SessionOptions, SessionStats, Sessions, Side};
 
+use crate::log::LogBudget;
 use crate::message::ZmqPayload;
 use crate::multipart::Inbox;
+use crate::pulse::Pulse;
 use crate::router::{Received, RouterStats};
 use crate::sockets::Sockets;
 use crate::unpark::PollUnpark;
@@ -56,6 +58,10 @@ pub struct ShardOptions {
     /// The number of this controller's life, the same for all its shards: what was said to an
     /// earlier one does not count (rule R13). Random by default.
     pub boot: u64,
+    /// The key of the marks that workers show for results from before a restart: a secret that is the
+    /// same for all shards, and for the controllers that follow each other at these endpoints. By
+    /// default it is random, and results of an earlier controller are dropped.
+    pub ticket_key: u128,
 }
 
 impl ShardOptions {
@@ -68,6 +74,7 @@ impl ShardOptions {
             heartbeat: Some(Heartbeat::default()),
             payload_max: 16 << 20,
             boot: taskyard_dispatcher::random_u64(),
+            ticket_key: random_key(),
         }
     }
 }
@@ -84,6 +91,8 @@ pub struct ShardStats {
     pub sessions: SessionStats,
     /// Sleeps.
     pub sleeps: u64,
+    /// How often this process had not run for so long that connections may have been lost for it.
+    pub stalls: u64,
 }
 
 /// The sockets of a controller that one thread serves.
@@ -101,6 +110,9 @@ pub struct Shard {
     session_options: SessionOptions,
     batch: usize,
     sleeps: u64,
+    /// `None` without a heartbeat: then nobody is given up for silence.
+    pulse: Option<Pulse>,
+    log: LogBudget,
 }
 
 impl Shard {
@@ -116,6 +128,11 @@ impl Shard {
             .map_err(|error| Error::os("registering with a poll", &error))?;
         let mut sessions = SessionOptions::new(options.boot);
         sessions.payload_max = options.payload_max;
+        sessions.ticket_key = options.ticket_key;
+        if let Some(heartbeat) = options.heartbeat {
+            let silence = heartbeat.interval() + heartbeat.timeout();
+            sessions.silence_max_ms = u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
+        }
         Ok(Self {
             poll,
             events: Events::with_capacity(8),
@@ -126,6 +143,8 @@ impl Shard {
             session_options: sessions,
             batch: 1,
             sleeps: 0,
+            pulse: options.heartbeat.map(Pulse::new),
+            log: LogBudget::new(),
         })
     }
 
@@ -172,8 +191,9 @@ impl Shard {
         ShardStats {
             clients,
             workers,
-            sessions: *self.sessions.stats(),
+            sessions: self.sessions.stats(),
             sleeps: self.sleeps,
+            stalls: self.pulse.map_or(0, |pulse| pulse.stalls()),
         }
     }
 
@@ -227,12 +247,14 @@ impl Shard {
         port: &mut Port<ZmqPayload>,
         driver: &mut Driver<'_>,
     ) -> Result<bool, Error> {
+        self.feel_pulse();
         let received = self.receive(Side::Worker, port)? + self.receive(Side::Client, port)?;
         port.flush();
         let driven = driver.run_once();
         let sent = self.send(port);
         let lost = self.tell_losses(port);
         self.sessions.settle(port);
+        self.write_log();
         Ok(received + driven + sent + lost > 0)
     }
 
@@ -288,14 +310,34 @@ impl Shard {
         sent
     }
 
+    /// Before anything that has happened meanwhile is looked at.
+    fn feel_pulse(&mut self) {
+        let Some(gap) = self.pulse.as_mut().and_then(Pulse::beat) else {
+            return;
+        };
+        let gap_ms = u64::try_from(gap.as_millis()).unwrap_or(u64::MAX);
+        tracing::warn!(
+            gap_ms,
+            "this controller had not run for a while: whoever is lost now has time to come back"
+        );
+    }
+
+    fn write_log(&mut self) {
+        while let Some(log) = self.sessions.poll_log() {
+            self.log.write(&log);
+        }
+        self.log.settle();
+    }
+
     /// Tells the sessions of connections that are gone.
     fn tell_losses(&mut self, port: &mut Port<ZmqPayload>) -> usize {
         let mut told = 0;
+        let stalled = self.pulse.is_some_and(|pulse| pulse.is_doubtful());
         for side in [Side::Worker, Side::Client] {
             while let Some(router) = self.sockets.router(side)
                 && let Some(peer) = router.poll_lost()
             {
-                self.sessions.handle_peer_gone(side, peer, port);
+                self.sessions.handle_peer_gone(side, peer, stalled, port);
                 told += 1;
             }
         }
@@ -325,6 +367,8 @@ impl Shard {
         }
         if port.prepare_sleep() {
             let timeout = earlier(driver.next_timeout(), self.sockets.next_due());
+            let timeout = earlier(timeout, self.log.next_due());
+            let timeout = earlier(timeout, self.pulse.map(|pulse| pulse.sleep_max()));
             let polled = self.poll(timeout);
             port.woke();
             driver.woke();
@@ -417,6 +461,12 @@ fn incoming(inbox: &mut Inbox, payload_max: usize) -> Incoming<ZmqPayload> {
         inbox.rest.clear();
     }
     ZmqPayload::from_received(&mut inbox.rest).map_or(Incoming::Unusable, Incoming::Frames)
+}
+
+/// A number that nobody can guess.
+fn random_key() -> u128 {
+    let [high, low] = [(); 2].map(|()| taskyard_dispatcher::random_u64());
+    u128::from(high) << 64 | u128::from(low)
 }
 
 fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {

@@ -63,6 +63,8 @@ pub(crate) fn result_of(task: &Header, seq: u32) -> Header {
         seq,
         ack: 0,
         frames: 0,
+        // Where the task comes from is said only to a controller that does not know.
+        flags: Flags::HAS_WORKER,
         ..*task
     }
 }

@@ -1,5 +1,7 @@
 //! What workers say, and what they are told.
 
+use taskyard_protocol::STILL_RUNS;
+
 use super::support::*;
 
 #[test]
@@ -192,6 +194,7 @@ fn a_lost_workers_result_counts_when_it_is_handed_in() {
     let hand_in = Header {
         kind: Kind::HandIn,
         seq: 7,
+        ack: 1,
         ..result_of(&task, 0)
     };
     let head = &mut Head::new(&hand_in).boot(BOOT);
@@ -303,7 +306,7 @@ fn a_registration_finds_room_behind_many_losses() {
     for worker in &workers[1..] {
         controller.network.cut(WORKER, *worker, (0, 0, 0));
         let Controller { sessions, port, .. } = &mut controller;
-        sessions.handle_peer_gone(WORKER, *worker, port);
+        sessions.handle_peer_gone(WORKER, *worker, false, port);
     }
     controller.dispatcher.run_once(controller.now);
     controller
@@ -366,6 +369,7 @@ fn an_abort_reaches_the_worker() {
         abort,
         Header {
             kind: Kind::Abort,
+            flags: Flags::HAS_WORKER,
             frames: 0,
             ack: 0,
             ..task
@@ -445,4 +449,143 @@ fn a_task_sent_in_advance_that_has_started_is_stopped() {
     assert_eq!(controller.sessions.stats().report_stale, 1, "too late");
     controller.exchange(CLIENT, client, cancel(3, 2));
     assert_eq!(kinds(&controller.answers(WORKER, worker)), [Kind::Abort]);
+}
+
+/// A worker's message about an attempt, with the ticket that came with its task.
+fn shown(kind: Kind, task: &Packet, instance: u64, boot: u64) -> Packet {
+    let origin = task.message().origin.expect("it came from a client");
+    let header = Header {
+        kind,
+        seq: instance as u32,
+        ack: (instance >> 32) as u32,
+        flags: Flags::HAS_WORKER.with(Flags::NO_PAYLOAD),
+        ..result_of(&task.header(), 0)
+    };
+    Packet::new(&mut Head::new(&header).boot(boot).origin(&origin), None)
+}
+
+/// A controller that has given one task to a worker, and the one that is started after it.
+fn restarted(instance: u64) -> (Packet, Controller) {
+    let options = |boot| SessionOptions {
+        ticket_key: 0x5ec_4e7,
+        ..SessionOptions::new(boot)
+    };
+    let mut before = Controller::with(small_config(), options(BOOT));
+    let (worker, _) = before.worker("w", instance);
+    let client = before.client(1);
+    before.exchange(CLIENT, client, submit(1, 1));
+    let mut given = before.answers(WORKER, worker);
+    assert_eq!(kinds(&given), [Kind::Task]);
+    let after = Controller::with(small_config(), options(BOOT + 1));
+    (given.remove(0), after)
+}
+
+fn resubmit_once(seq: u32, task: u64) -> Packet {
+    let mut header = submit_header(seq, task);
+    header.attempt = 1;
+    header.flags = Flags::RESENT;
+    packet(header, Some(b"in"))
+}
+
+#[test]
+fn a_result_is_known_by_its_ticket_after_a_restart() {
+    for instance in [3, 4] {
+        let (task, mut controller) = restarted(3);
+        let worker = controller.network.connect(WORKER);
+        let hand_in = shown(Kind::HandIn, &task, instance, BOOT);
+        controller.network.push(WORKER, worker, hand_in);
+        controller.exchange(WORKER, worker, register("w", instance, 2));
+        let client = controller.client(1);
+        let answers = controller.exchange(CLIENT, client, resubmit_once(1, 1));
+        let foreign = controller.sessions.stats().foreign;
+        if instance == 3 {
+            assert_eq!(
+                (outcomes(&answers), foreign),
+                (vec![(1, Outcome::Completed)], 0)
+            );
+        } else {
+            // Another process shows a ticket that it was not given.
+            assert_eq!(foreign, 1);
+            assert!(answers.is_empty());
+        }
+    }
+}
+
+#[test]
+fn what_runs_over_a_restart_is_waited_for() {
+    let (task, mut controller) = restarted(3);
+    let client = controller.client(1);
+    controller.exchange(CLIENT, client, resubmit_once(1, 1));
+    let (worker, _) = controller.worker("w", 3);
+    controller.exchange(WORKER, worker, shown(Kind::Started, &task, 0, BOOT));
+    controller.now = controller.now.after_ms(60_000);
+    controller.run();
+    assert!(
+        controller.answers(CLIENT, client).is_empty(),
+        "it still runs"
+    );
+    controller.exchange(WORKER, worker, shown(Kind::Result, &task, 1, BOOT));
+    assert_eq!(
+        outcomes(&controller.answers(CLIENT, client)),
+        [(1, Outcome::Completed)]
+    );
+}
+
+#[test]
+fn what_still_runs_outlives_the_connection() {
+    let mut controller = Controller::new();
+    let (old, _) = controller.worker("w", 3);
+    let client = controller.client(1);
+    let mut once = submit_header(1, 1);
+    once.attempt = 1;
+    controller.exchange(CLIENT, client, packet(once, Some(b"in")));
+    let task = controller.task(old);
+    let new = controller.network.connect(WORKER);
+    let mut still = result_of(&task, 3);
+    (still.kind, still.code) = (Kind::HandIn, STILL_RUNS);
+    still.flags = Flags::HAS_WORKER.with(Flags::NO_PAYLOAD);
+    let still = Packet::new(&mut Head::new(&still).boot(BOOT), None);
+    controller.network.push(WORKER, new, still);
+    let answers = controller.exchange(WORKER, new, register("w", 3, 2));
+    assert_eq!(kinds(&answers), [Kind::Registered]);
+    assert!(controller.answers(CLIENT, client).is_empty());
+    let result = Packet::new(&mut Head::new(&result_of(&task, 1)).boot(BOOT), None);
+    controller.exchange(WORKER, new, result);
+    assert_eq!(
+        outcomes(&controller.answers(CLIENT, client)),
+        [(1, Outcome::Completed)]
+    );
+}
+
+#[test]
+fn a_client_hears_of_a_rerun_and_can_ask_who_is_there() {
+    let mut controller = Controller::new();
+    let (first, registered) = controller.worker("a", 1);
+    let client = controller.client(1);
+    controller.exchange(CLIENT, client, submit(1, 1));
+    controller.task(first);
+    let ask = |name: &str, question| {
+        let mut header = Header::new(Kind::IsAlive);
+        (header.id, header.code) = (question, 2);
+        Packet::new(&mut Head::new(&header).name(name), None)
+    };
+    let said = |answers: Vec<Packet>| {
+        let header = answers.last().expect("an answer").header();
+        assert_eq!(header.kind, Kind::Alive);
+        (header.id, header.code, header.worker, header.epoch)
+    };
+    let (worker, epoch) = (registered.worker, registered.epoch);
+    let answers = controller.exchange(CLIENT, client, ask("a", 7));
+    assert_eq!(said(answers), (7, 1, worker, epoch));
+    controller.disconnect(WORKER, first);
+    let told = controller.answers(CLIENT, client);
+    assert_eq!(kinds(&told), [Kind::Notice]);
+    let notice = told[0].header();
+    assert_eq!((notice.id, notice.attempt, notice.worker), (1, 1, worker));
+    let answers = controller.exchange(CLIENT, client, ask("a", 8));
+    assert_eq!(said(answers), (8, 2, 0, 0), "nobody waits for its return");
+    let header = Header::new(Kind::IsAlive);
+    let nobody = packet(Header { code: 0, ..header }, None);
+    let answers = controller.exchange(CLIENT, client, nobody);
+    assert_eq!(kinds(&answers), [Kind::Rejected], "not a single worker");
 }

@@ -54,7 +54,7 @@ impl World {
         match which {
             0 => assert_eq!(scheduler.handle_reported(now, report), Reported::Dropped),
             1 => assert_eq!(
-                scheduler.handle_handed_in(now, report, None),
+                scheduler.handle_handed_in(now, self.rng.next(), report, None),
                 Reported::Dropped
             ),
             2 => scheduler.handle_returned(now, handle, attempt, worker, epoch),

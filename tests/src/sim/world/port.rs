@@ -289,6 +289,7 @@ impl World {
             handle,
             stamp,
             attempt,
+            ..
         } = envelope;
         let claimed = hot(|| {
             self.ports[at]
