@@ -232,7 +232,7 @@ pub(crate) fn next_outcome(client: &mut RemoteClient) -> Seen {
                     payload,
                 };
             }
-            Some(ClientEvent::Welcome { .. }) => {}
+            Some(ClientEvent::Welcome { .. } | ClientEvent::Notice { .. }) => {}
             other => panic!("no outcome but {other:?}"),
         }
     }
