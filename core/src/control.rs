@@ -107,7 +107,8 @@ pub enum Explanation {
         /// How long it waits.
         until: Instant,
     },
-    /// It may have run in another controller's time, and may run once: a worker may bring its result.
+    /// It may have run in another controller's time, and may run once: a worker may bring its
+    /// result.
     AwaitsResult {
         /// How long it waits for that.
         until: Instant,

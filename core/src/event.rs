@@ -115,8 +115,9 @@ pub enum Submitted {
     Refused(Refusal),
     /// This task is known already: the payload is dropped, its outcome comes or has been sent.
     Known,
-    /// Accepted on paper only: it may have run before, so it is not run again (rule R11). Its result
-    /// is here already, or is waited for, and then it ends as `WorkerLost`. The payload is dropped.
+    /// Accepted on paper only: it may have run before, so it is not run again (rule R11). Its
+    /// result is here already, or is waited for, and then it ends as `WorkerLost`. The payload is
+    /// dropped.
     NotRerun,
 }
 

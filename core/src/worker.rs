@@ -3,13 +3,15 @@
 //! ```text
 //!           ┌─ displaced ─▶ Refused ─▶ Free
 //! Free ─▶ Pending ── the name is free ─▶ Up ── down ─▶ Leaving ─▶ Retiring ─▶ Drained ─▶ Free
-//!   └─────────── the name is free ───────┘ └─▶ Suspect ──┘ ▲
-//!                                               └─▶ Returned ┘ (by way of `Leaving`)
+//!   └─────────── the name is free ───────┘ └─▶ Suspect ──┘ ▲ │
+//!                                                          │ ▼
+//!                                                        Returned
 //! ```
 //! `Suspect` until its grace is over or the name is back (without a grace: never), `Leaving` until
 //! no task names it but those that its process, which is back, still runs: with any of them it is
-//! `Returned` until the last is reported or the name is lost again, `Retiring` until its port has emptied the mailbox, `Drained` until no
-//! multicast that is being made may mean it and no task waits there for the name's return.
+//! `Returned` until the last is reported or the name is lost again, `Retiring` until its port has
+//! emptied the mailbox, `Drained` until no multicast that is being made may mean it and no task
+//! waits there for the name's return.
 
 use crate::crew::{COMMON, Class, LabelPlaces};
 use crate::event::{RegistrationRefusal, Settled};

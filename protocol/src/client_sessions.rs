@@ -116,8 +116,8 @@ pub(crate) struct ClientSessions {
     /// By the index of the client: where its outcomes go.
     by_client: Vec<Option<(ClientId, PeerKey)>>,
     awaited: NumberMap<u64, Awaited>,
-    /// Questions that the dispatcher has not answered: who asks, and the number of the question. Not
-    /// more than there is room for answers.
+    /// Questions that the dispatcher has not answered: who asks, and the number of the question.
+    /// Not more than there is room for answers.
     questions: NumberMap<u64, (PeerKey, u64)>,
     silence_max_ms: u64,
     token_last: u64,

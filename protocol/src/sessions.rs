@@ -44,14 +44,14 @@ pub struct SessionOptions {
     /// The key of the marks that workers show for results from before a restart: the same in all
     /// shards, and in the controllers that follow each other at one place; a secret.
     pub ticket_key: u128,
-    /// The longest silence of a worker that would not have ended its connection, in milliseconds; 0:
-    /// there is no such bound.
+    /// The longest silence of a worker that would not have ended its connection, in milliseconds;
+    /// 0: there is no such bound.
     pub silence_max_ms: u64,
 }
 
 impl SessionOptions {
-    /// One shard, at most 65,536 connections a side, payloads of at most 16 MiB; results from before
-    /// a restart are anybody's to forge until there is a key.
+    /// One shard, at most 65,536 connections a side, payloads of at most 16 MiB; results from
+    /// before a restart are anybody's to forge until there is a key.
     #[must_use]
     pub const fn new(boot: u64) -> Self {
         Self {

@@ -373,8 +373,8 @@ pub enum WireError {
     Version(u8),
 }
 
-/// Where a task comes from, with the controller's mark that this worker process was given it: what a
-/// worker brings back to a controller that was started anew (rule R13).
+/// Where a task comes from, with the controller's mark that this worker process was given it: what
+/// a worker brings back to a controller that was started anew (rule R13).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct OriginTicket {
     /// The low half of the client's key.

@@ -58,9 +58,9 @@ pub struct ShardOptions {
     /// The number of this controller's life, the same for all its shards: what was said to an
     /// earlier one does not count (rule R13). Random by default.
     pub boot: u64,
-    /// The key of the marks that workers show for results from before a restart: a secret that is the
-    /// same for all shards, and for the controllers that follow each other at these endpoints. By
-    /// default it is random, and results of an earlier controller are dropped.
+    /// The key of the marks that workers show for results from before a restart: a secret that is
+    /// the same for all shards, and for the controllers that follow each other at these endpoints.
+    /// By default it is random, and results of an earlier controller are dropped.
     pub ticket_key: u128,
 }
 

@@ -1,11 +1,11 @@
 //! Attempts that outlive their worker's connection: the process comes back, and still runs them.
 //!
 //! ```text
-//!  Running ── its worker says that it still runs it ──▶ marked ── the worker is back ──▶ Carried
-//!     ▲                                                   │ the worker is lost              │
-//!     └───────────── the name is lost again ──────────────│─────────────────────────────────┤
-//!                                                         ▼                                 ▼
-//!                                                  as any that is lost                reported: Done
+//!  Running ── said to run still ──▶ marked ── its worker is back ──▶ Carried ── reported ──▶ Done
+//!     ▲                               │ the worker is lost              │ the name is lost again
+//!     │                               ▼                                 │
+//!     │                      as any that is lost                        │
+//!     └─────────────────────────────────────────────────────────────────┘
 //! ```
 //! A worker process that registers anew says, before it does, what it still runs of what its
 //! earlier incarnations were given (rule R5). Such an attempt is not lost with the incarnation: it

@@ -318,7 +318,12 @@ impl Env {
         self.down_only(worker);
         self.run();
         let Worker { id, epoch } = worker;
-        let is_retire = |reply: &Reply| matches!(reply, Reply::Retire { worker, epoch: of, .. } if (*worker, *of) == (id, epoch));
+        let is_retire = |reply: &Reply| match reply {
+            Reply::Retire {
+                worker, epoch: of, ..
+            } => (*worker, *of) == (id, epoch),
+            _ => false,
+        };
         let at = self.replies.iter().position(|(_, reply)| is_retire(reply));
         self.replies.remove(at.expect("a retire"));
         assert_eq!(self.take(worker), None, "a task in a retired mailbox");

@@ -13,9 +13,9 @@
 //!                          │         ▼            Registered: the first k│
 //!                          │    handed in ───────────────────────────────┘
 //! ```
-//! What still runs is said to, attempt by attempt, before the *Register*: so it is not lost with the
-//! connection. A controller that was started anew knows neither; it is told in terms of where the
-//! tasks came from, with the tickets that its predecessor gave out.
+//! What still runs is said to, attempt by attempt, before the *Register*: so it is not lost with
+//! the connection. A controller that was started anew knows neither; it is told in terms of where
+//! the tasks came from, with the tickets that its predecessor gave out.
 //!
 //! An attempt that ends between the *Register* and its answer was counted as running in it. So its
 //! result is not handed in but waits, and is sent as an ordinary result afterwards: that also frees
@@ -65,8 +65,8 @@ pub struct Assignment {
     pub epoch: Epoch,
     /// The controller's boot when it was given.
     pub boot: u64,
-    /// What the worker shows to a controller that was started anew; `None` for a part of a multicast
-    /// and for tasks of the controller's own process.
+    /// What the worker shows to a controller that was started anew; `None` for a part of a
+    /// multicast and for tasks of the controller's own process.
     pub origin: Option<OriginTicket>,
 }
 
@@ -154,8 +154,8 @@ impl<P: Payload> Kept<P> {
     }
 }
 
-/// Results that are acknowledged and kept all the same, in case the controller is started anew before
-/// it has passed them on: the last few, and not too many bytes of them.
+/// Results that are acknowledged and kept all the same, in case the controller is started anew
+/// before it has passed them on: the last few, and not too many bytes of them.
 const LATEST_MAX: usize = 16;
 const LATEST_BYTES_MAX: usize = 1 << 20;
 

@@ -242,7 +242,8 @@ impl Outcomes {
             peer.unacked.push_back((reply.seq, reply.handle));
         }
         let Some(entry) = self.tasks.get(reply.handle) else {
-            // Accepted on paper only (rule R11): its handle was never told, and nobody brings a result.
+            // Accepted on paper only (rule R11): its handle was never told, and nobody brings a
+            // result.
             let (lost, stopped) = (Outcome::WorkerLost, Outcome::Cancelled { started: true });
             assert!(
                 [lost, stopped].contains(&reply.outcome),
