@@ -126,7 +126,7 @@ impl Router {
     ) -> Result<Self, Error> {
         let monitor = Monitor::attach(context, &socket)?;
         let endpoint = endpoint.bind(&socket)?;
-        Ok(Self {
+        let mut router = Self {
             monitor,
             socket,
             id: Frame::new(),
@@ -138,7 +138,11 @@ impl Router {
             endpoint,
             refusals: Refusals::default(),
             stats: RouterStats::default(),
-        })
+        };
+        // A descriptor is silent until somebody has found nothing; and those who are not let in
+        // never say anything that would have it read.
+        router.read_monitor()?;
+        Ok(router)
     }
 
     /// Where it listens.
@@ -437,6 +441,36 @@ mod tests {
             router.poll_lost()
         });
         assert_eq!(lost, doomed_key);
+    }
+
+    #[test]
+    fn an_operator_is_known_by_its_key_until_it_goes() {
+        let context = Context::new(ContextOptions::default()).unwrap();
+        let endpoint: Endpoint = "tcp://127.0.0.1:*".parse().unwrap();
+        let mut options = ShardOptions::new(None, endpoint.clone());
+        options.security = crate::Security::fresh().unwrap();
+        let crate::Security::Keys(keys) = &options.security else {
+            unreachable!("fresh keys were asked for");
+        };
+        let zap = crate::security::Zap::of(&context, keys).unwrap();
+        let mut router = Router::bind(&context, Side::Client, &endpoint, &options).unwrap();
+        let mut inbox = Inbox::new();
+        for role in [Role::Operator, Role::Client] {
+            let mut peer = context.socket(zmq::SocketType::DEALER).unwrap();
+            keys.credentials(role).unwrap().show(&peer).unwrap();
+            router.endpoint().connect(&peer).unwrap();
+            peer.send_bytes(b"x", false).unwrap();
+            let key = until(&mut router, |router| {
+                match router.recv(&mut inbox).unwrap() {
+                    Received::Message(key) => Some(key),
+                    _ => None,
+                }
+            });
+            assert_eq!(router.role(key), role);
+            router.forget(key);
+            assert_eq!(router.role(key), Role::Client);
+        }
+        drop((router, zap));
     }
 
     #[test]

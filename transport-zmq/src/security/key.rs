@@ -94,7 +94,9 @@ pub(super) fn decode(text: &str) -> Option<[u8; LEN]> {
     if text.len() != TEXT_LEN {
         return None;
     }
-    zmq::z85_decode(text).ok()?.try_into().ok()
+    let bytes = zmq::z85_decode(text).ok()?.try_into().ok()?;
+    // libzmq also makes bytes of characters that are none of Z85's.
+    (encode(&bytes) == text).then_some(bytes)
 }
 
 #[cfg(test)]
