@@ -166,13 +166,7 @@ impl ControllerProcess {
     /// If it does not start.
     #[must_use]
     pub fn start_workers(&self, prefix: &str, count: u32) -> Process {
-        let child = Command::new(binary("task-worker"))
-            .arg(self.file_of(Role::Worker))
-            .args([prefix, &count.to_string()])
-            .stdin(Stdio::piped())
-            .spawn()
-            .expect("workers start");
-        Process(child)
+        worker_process(&self.file_of(Role::Worker), prefix, &[&count.to_string()])
     }
 
     /// Connects a client.
@@ -186,6 +180,24 @@ impl ControllerProcess {
         options.connect_timeout = PATIENCE;
         RemoteClient::connect(context, &options).expect("a client connects")
     }
+}
+
+/// Starts a process with workers that come in by this connection file: `args` are how many, and
+/// another endpoint if they shall connect to one; one worker if it is empty.
+///
+/// # Panics
+/// If it does not start.
+#[must_use]
+pub fn worker_process(file: &Path, prefix: &str, args: &[&str]) -> Process {
+    let args = if args.is_empty() { &["1"] } else { args };
+    let child = Command::new(binary("task-worker"))
+        .arg(file)
+        .arg(prefix)
+        .args(args)
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("workers start");
+    Process(child)
 }
 
 /// Lets a bare socket in as this role.

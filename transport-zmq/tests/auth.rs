@@ -221,8 +221,7 @@ fn failed_handshakes_are_counted_although_nobody_ever_comes_in() {
     let controller = guarded(tcp, &security);
     refused(&controller, Credentials::None);
     let stats = controller.stop()[0];
-    assert_eq!(
-        (stats.clients.auth_failed, stats.workers.auth_failed),
-        (1, 1)
-    );
+    // libzmq may try again.
+    assert!(stats.clients.auth_failed >= 1 && stats.workers.auth_failed >= 1);
+    assert_eq!((stats.clients.received, stats.workers.received), (0, 0));
 }
