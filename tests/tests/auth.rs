@@ -2,7 +2,7 @@
 //! peers that never introduce themselves.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
@@ -313,6 +313,9 @@ fn stranger(endpoint: &str) -> TcpStream {
         .set_write_timeout(Some(Duration::from_millis(200)))
         .expect("an option");
     stream
+        .set_read_timeout(Some(Duration::from_millis(200)))
+        .expect("an option");
+    stream
 }
 
 fn greeting(mechanism: &[u8]) -> [u8; 64] {
@@ -333,6 +336,9 @@ fn endless_frames(endpoint: &str) -> Vec<TcpStream> {
         // It may be closed on us at any point, which is as it should be.
         let _ = stream.write_all(&greeting(mechanism));
         let _ = stream.write_all(ready);
+        // Until both ends are ready any further frame ends the connection.
+        let mut answer = [0; 70];
+        let _ = stream.read_exact(&mut answer);
         let end = Instant::now() + SHORT;
         while Instant::now() < end && stream.write_all(&frames).is_ok() {}
         streams.push(stream);
