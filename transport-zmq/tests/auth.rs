@@ -17,6 +17,18 @@ const ROLES: [Role; 3] = [Role::Client, Role::Worker, Role::Operator];
 /// Who is not let in is not answered: that takes so long to find.
 const SHORT: Duration = Duration::from_millis(300);
 
+/// A run that is meant for one mechanism says so, and must not pass with the other.
+#[test]
+fn the_mechanism_is_the_better_one_that_there_is() {
+    let mechanism = format!("{:?}", Mechanism::best()).to_lowercase();
+    if let Ok(expected) = std::env::var("TASKYARD_MECHANISM") {
+        assert_eq!(mechanism, expected);
+    }
+    let features = taskyard_zmq::LibzmqFeatures::probe().unwrap();
+    assert_eq!(features.curve, mechanism == "curve");
+    assert_eq!(Security::fresh().unwrap().mechanism(), Mechanism::best());
+}
+
 fn guarded(endpoint: fn() -> Endpoint, security: &Security) -> Controller {
     let mut options = ShardOptions::new(Some(endpoint()), endpoint());
     options.security = security.clone();
