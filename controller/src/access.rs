@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use taskyard_zmq::{ConnectionDir, Endpoint, Mechanism, Published, Security};
+use taskyard_zmq::{ConnectionDir, Endpoint, Key, Mechanism, Published, Security};
 
 use crate::error::Error;
 use crate::options::Options;
@@ -14,6 +14,7 @@ pub(crate) struct Access {
     dir: ConnectionDir,
     last: Option<Published>,
     security: Security,
+    ticket_key: Key,
 }
 
 impl Access {
@@ -26,16 +27,26 @@ impl Access {
         } else {
             keep(last.as_ref(), options.fresh_keys)?
         };
+        let ticket_key = match &last {
+            Some(last) if !options.fresh_keys => last.ticket_key.clone(),
+            _ => Key::fresh()?,
+        };
         Ok(Self {
             dir,
             last,
             security,
+            ticket_key,
         })
     }
 
     /// Whom to let in.
     pub(crate) const fn security(&self) -> &Security {
         &self.security
+    }
+
+    /// The key of what peers are given to show after a restart.
+    pub(crate) const fn ticket_key(&self) -> &Key {
+        &self.ticket_key
     }
 
     /// The folder of the files.
@@ -71,6 +82,7 @@ impl Access {
     pub(crate) fn publish(&self, clients: &Endpoint, workers: &Endpoint) -> Result<(), Error> {
         self.dir.publish(&Published {
             security: self.security.clone(),
+            ticket_key: self.ticket_key.clone(),
             clients: clients.clone(),
             workers: workers.clone(),
         })?;

@@ -166,6 +166,7 @@ fn bind_shards(context: &Context, options: &Options, access: &Access) -> Result<
     common.heartbeat = options.heartbeat;
     common.payload_max = options.payload_max;
     common.security = access.security().clone();
+    common.ticket_key = access.ticket_key().half();
     common.insecure_network = options.insecure_network;
     let mut shards = vec![bind_first(context, &common, [clients, workers])?];
     for index in 1..options.shards {

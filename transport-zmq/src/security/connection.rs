@@ -43,6 +43,8 @@ struct ControllerFile {
     clients: String,
     workers: String,
     mechanism: Mechanism,
+    /// The key of the marks on what workers bring over a restart.
+    ticket_key: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     keys: Option<KeysText>,
 }
@@ -53,7 +55,6 @@ struct KeysText {
     worker: String,
     operator: String,
     server: String,
-    ticket: String,
 }
 
 /// What a controller of this folder published last.
@@ -61,6 +62,8 @@ struct KeysText {
 pub struct Published {
     /// Whom it let in.
     pub security: Security,
+    /// Its own secret, that no peer has: see [`ShardOptions::ticket_key`](crate::ShardOptions).
+    pub ticket_key: Key,
     /// Where clients connected.
     pub clients: Endpoint,
     /// Where workers connected.
@@ -70,12 +73,13 @@ pub struct Published {
 /// The folder of a controller's connection files, kept for this controller alone while it lives.
 ///
 /// ```
-/// use taskyard_zmq::{ClientOptions, ConnectionDir, Published, Security};
+/// use taskyard_zmq::{ClientOptions, ConnectionDir, Key, Published, Security};
 /// # let path = std::env::temp_dir().join(format!("taskyard-doc-{}", std::process::id()));
 /// let dir = ConnectionDir::open(&path)?;
 /// assert_eq!(dir.last()?, None);
 /// let published = Published {
 ///     security: Security::fresh()?,
+///     ticket_key: Key::fresh()?,
 ///     clients: "tcp://127.0.0.1:7600".parse()?,
 ///     workers: "tcp://127.0.0.1:7601".parse()?,
 /// };
@@ -226,7 +230,6 @@ impl ControllerFile {
                 worker: keys.worker.to_text(),
                 operator: keys.operator.to_text(),
                 server: keys.server.to_text(),
-                ticket: keys.ticket.to_text(),
             }),
         };
         Self {
@@ -234,6 +237,7 @@ impl ControllerFile {
             clients: published.clients.to_string(),
             workers: published.workers.to_string(),
             mechanism: published.security.mechanism(),
+            ticket_key: published.ticket_key.to_text(),
             keys,
         }
     }
@@ -267,23 +271,21 @@ fn parse_endpoint(text: &str) -> Result<Endpoint, String> {
 fn parse_controller(text: &str) -> Result<Published, String> {
     let file: ControllerFile = from_json(text)?;
     check_version(file.taskyard)?;
+    let key = |text: &str, name| parse_key(Some(text), name).map(Key::from_bytes);
     let security = match (file.mechanism, &file.keys) {
         (Mechanism::Null, _) => Security::None,
         (_, None) => return Err("it has no keys".into()),
-        (mechanism, Some(keys)) => {
-            let key = |text: &str, name| parse_key(Some(text), name).map(Key::from_bytes);
-            Security::Keys(Arc::new(Keys {
-                mechanism,
-                client: key(&keys.client, "client key")?,
-                worker: key(&keys.worker, "worker key")?,
-                operator: key(&keys.operator, "operator key")?,
-                server: key(&keys.server, "server key")?,
-                ticket: key(&keys.ticket, "ticket key")?,
-            }))
-        }
+        (mechanism, Some(keys)) => Security::Keys(Arc::new(Keys {
+            mechanism,
+            client: key(&keys.client, "client key")?,
+            worker: key(&keys.worker, "worker key")?,
+            operator: key(&keys.operator, "operator key")?,
+            server: key(&keys.server, "server key")?,
+        })),
     };
     Ok(Published {
         security,
+        ticket_key: key(&file.ticket_key, "ticket key")?,
         clients: parse_endpoint(&file.clients)?,
         workers: parse_endpoint(&file.workers)?,
     })
@@ -333,6 +335,7 @@ mod tests {
     fn published() -> Published {
         Published {
             security: Security::fresh().unwrap(),
+            ticket_key: Key::fresh().unwrap(),
             clients: "tcp://127.0.0.1:7600".parse().unwrap(),
             workers: "ipc:///tmp/workers".parse().unwrap(),
         }
@@ -376,7 +379,8 @@ mod tests {
                 assert_eq!(holds, other == role, "{other}'s key in {role}'s file");
             }
             assert!(
-                !text.contains(&keys.server.to_text()) && !text.contains(&keys.ticket.to_text())
+                !text.contains(&keys.server.to_text())
+                    && !text.contains(&published.ticket_key.to_text())
             );
             let (_, credentials) = read_connection_file(&path).unwrap();
             assert_eq!(credentials, keys.credentials(role).unwrap());

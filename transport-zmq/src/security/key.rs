@@ -47,6 +47,19 @@ impl Key {
         encode(&self.0)
     }
 
+    /// Half of it, for what takes no more.
+    ///
+    /// ```
+    /// let key = taskyard_zmq::Key::fresh()?;
+    /// assert_ne!(key.half(), taskyard_zmq::Key::fresh()?.half());
+    /// # Ok::<(), taskyard_zmq::Error>(())
+    /// ```
+    #[must_use]
+    pub fn half(&self) -> u128 {
+        let half = self.0.first_chunk().expect("32 bytes are more than 16");
+        u128::from_le_bytes(*half)
+    }
+
     pub(super) const fn from_bytes(bytes: [u8; LEN]) -> Self {
         Self(bytes)
     }

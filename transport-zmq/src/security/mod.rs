@@ -122,7 +122,6 @@ pub struct Keys {
     operator: Key,
     /// The controller's own, for CURVE.
     server: Key,
-    ticket: Key,
 }
 
 impl Keys {
@@ -137,7 +136,6 @@ impl Keys {
             worker: Key::fresh()?,
             operator: Key::fresh()?,
             server: Key::fresh()?,
-            ticket: Key::fresh()?,
         })
     }
 
@@ -155,12 +153,6 @@ impl Keys {
             Role::Worker => &self.worker,
             Role::Operator => &self.operator,
         }
-    }
-
-    /// A secret that outlives a restart, for the controller's own use: nobody else ever has it.
-    #[must_use]
-    pub const fn ticket(&self) -> &Key {
-        &self.ticket
     }
 
     /// What a peer of this role connects with.
