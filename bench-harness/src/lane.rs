@@ -3,6 +3,7 @@
 //! All lanes of a comparison are up at the same time, and sleep while another one is measured.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::child::Child;
 use crate::error::Error;
@@ -199,11 +200,14 @@ impl Starting {
 
     fn start_workers(mut self, workers: u32, options: &Options) -> Result<Self, Error> {
         self.ready = self.controller.ready()?;
-        let endpoint = self.endpoints()?.workers.clone();
+        let (endpoint, connection) = {
+            let told = self.endpoints()?;
+            (told.workers.clone(), told.connection.clone())
+        };
         let payload = options.payload;
         for first in (0..workers).step_by(WORKERS_PER_HOST as usize) {
             let count = WORKERS_PER_HOST.min(workers - first);
-            let endpoint = endpoint.clone();
+            let (endpoint, connection) = (endpoint.clone(), connection.clone());
             let role = match self.system {
                 System::Raw => Role::RawWorkers {
                     endpoint,
@@ -212,6 +216,7 @@ impl Starting {
                 },
                 _ => Role::Workers {
                     endpoint,
+                    connection,
                     count,
                     first,
                 },
@@ -225,11 +230,16 @@ impl Starting {
         for host in &mut self.workers {
             host.ready()?;
         }
-        let endpoint = self.endpoints()?.clients.clone();
+        let told = self.endpoints()?;
+        let (endpoint, connection) = (told.clients.clone(), told.connection.clone());
         let payload = options.payload;
         let role = match self.system {
             System::Raw => Role::RawClient { endpoint, payload },
-            _ => Role::Client { endpoint, payload },
+            _ => Role::Client {
+                endpoint,
+                connection,
+                payload,
+            },
         };
         let mut client = Child::start("the client", &role)?;
         client.ready()?;
@@ -251,6 +261,9 @@ impl Starting {
 /// Where a system listens: on a free port, or under a name that no other one of this run has or
 /// had.
 fn endpoints(system: System, transport: Transport, workers: u32, folder: &Path) -> Endpoints {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let connection = folder.join(format!("keys-{number}"));
     let place = |side: &str| match transport {
         Transport::ZmqIpc => {
             format!(
@@ -264,5 +277,6 @@ fn endpoints(system: System, transport: Transport, workers: u32, folder: &Path) 
     Endpoints {
         clients: place("clients"),
         workers: place("workers"),
+        connection: Some(connection),
     }
 }

@@ -1,6 +1,8 @@
 //! What parent and child processes say to each other: one JSON object a line, over stdin and
 //! stdout.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::measure::{Block, Trial};
@@ -37,6 +39,8 @@ pub(crate) enum Role {
     Workers {
         /// Where they attach.
         endpoint: String,
+        /// The folder with their key, if they are asked for one.
+        connection: Option<PathBuf>,
         /// How many.
         count: u32,
         /// Number of the first one: it is in the workers' names.
@@ -55,6 +59,8 @@ pub(crate) enum Role {
     Client {
         /// Where it attaches.
         endpoint: String,
+        /// The folder with its key, if it is asked for one.
+        connection: Option<PathBuf>,
         /// Bytes of a task's payload.
         payload: u32,
     },
@@ -85,6 +91,8 @@ pub(crate) struct Endpoints {
     pub(crate) clients: String,
     /// Workers attach here.
     pub(crate) workers: String,
+    /// Keys are in this folder, where keys are asked for.
+    pub(crate) connection: Option<PathBuf>,
 }
 
 /// How a thread waits for work in the in-process series.

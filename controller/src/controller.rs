@@ -1,13 +1,15 @@
 //! Puts a dispatcher and its shards together, each on its thread.
 
+use std::path::Path;
 use std::thread::JoinHandle;
 
-use taskyard_dispatcher::{Clock, Dispatcher, Port, Runner, RunnerOptions, random_u64};
+use taskyard_dispatcher::{Clock, Dispatcher, Port, Runner, RunnerOptions};
 use taskyard_zmq::{
     Context, ContextOptions, Endpoint, Shard, ShardOptions, StopFlag, ZmqPayload,
     controller_descriptors, raise_descriptor_limit,
 };
 
+use crate::access::{Access, Place};
 use crate::error::Error;
 use crate::options::{Mode, Options};
 
@@ -23,13 +25,15 @@ pub struct Controller {
     /// Shards first: they hold ports of the dispatcher.
     shards: Vec<Thread>,
     runner: Option<Runner<ZmqPayload>>,
+    /// Last: no other controller may have the folder before we listen no more.
+    access: Access,
 }
 
 impl Controller {
     /// Binds the endpoints and starts all threads.
     ///
     /// # Errors
-    /// When an endpoint cannot be bound, descriptors or threads cannot be had, or the options make
+    /// When an endpoint cannot be bound, a connection file cannot be used or written, descriptors or threads cannot be had, or the options make
     /// no sense: each says what to do.
     pub fn start(options: &Options) -> Result<Self, Error> {
         check_shards(options.shards)?;
@@ -38,15 +42,17 @@ impl Controller {
         if let Err(error) = raise_descriptor_limit(controller_descriptors(peers)) {
             tracing::warn!("{error}");
         }
+        let access = Access::open(options)?;
         let context = Context::new(ContextOptions::default())?;
         // Sockets before any pinning: libzmq's threads inherit the affinity of the one that makes
         // them.
-        let shards = bind_shards(&context, options)?;
+        let shards = bind_shards(&context, options, &access)?;
         let clients = shards[0]
             .clients_endpoint()
             .unwrap_or(&options.clients)
             .clone();
         let workers = shards[0].workers_endpoint().clone();
+        access.publish(&clients, &workers)?;
         let stop = StopFlag::new();
         let mode = options.mode.resolve();
         let (runner, shards) = match mode {
@@ -60,6 +66,7 @@ impl Controller {
             stop,
             shards,
             runner,
+            access,
         })
     }
 
@@ -73,6 +80,23 @@ impl Controller {
     #[must_use]
     pub const fn workers_endpoint(&self) -> &Endpoint {
         &self.workers
+    }
+
+    /// The folder of the connection files that its peers come in by.
+    #[must_use]
+    pub fn connection_dir(&self) -> &Path {
+        self.access.path()
+    }
+
+    /// The endpoints at which what is said crosses a network, and in the clear.
+    #[must_use]
+    pub fn exposed_endpoints(&self) -> Vec<&Endpoint> {
+        let endpoints = [&self.clients, &self.workers];
+        let security = self.access.security();
+        let exposed = endpoints
+            .into_iter()
+            .filter(|at| security.is_exposed_at(at));
+        exposed.collect()
     }
 
     /// Who drives the dispatcher.
@@ -135,18 +159,19 @@ fn check_shards(given: u16) -> Result<(), Error> {
 
 /// The first shard has both endpoints; the others have one for the workers that it sends on to
 /// them.
-fn bind_shards(context: &Context, options: &Options) -> Result<Vec<Shard>, Error> {
-    let boot = random_u64();
-    let mut shards = Vec::new();
-    for index in 0..options.shards {
-        let (clients, workers) = match index {
-            0 => (Some(options.clients.clone()), options.workers.clone()),
-            _ => (None, sibling(&options.workers, index)?),
-        };
-        let mut shard = ShardOptions::new(clients, workers);
-        shard.boot = boot;
-        shard.heartbeat = options.heartbeat;
-        shard.payload_max = options.payload_max;
+fn bind_shards(context: &Context, options: &Options, access: &Access) -> Result<Vec<Shard>, Error> {
+    let clients = access.clients(&options.clients)?;
+    let workers = access.workers(&options.workers)?;
+    let mut common = ShardOptions::new(None, workers.preferred().clone());
+    common.heartbeat = options.heartbeat;
+    common.payload_max = options.payload_max;
+    common.security = access.security().clone();
+    common.ticket_key = access.ticket_key().half();
+    common.insecure_network = options.insecure_network;
+    let mut shards = vec![bind_first(context, &common, [clients, workers])?];
+    for index in 1..options.shards {
+        let mut shard = common.clone();
+        shard.workers = sibling(&common.workers, index)?;
         shards.push(Shard::bind(context, &shard)?);
     }
     let endpoints: Vec<_> = shards
@@ -155,6 +180,27 @@ fn bind_shards(context: &Context, options: &Options) -> Result<Vec<Shard>, Error
         .collect();
     shards[0].spread_over(&endpoints);
     Ok(shards)
+}
+
+/// The shard with both endpoints: on the ports of the last time, if they are free; else on any.
+fn bind_first(
+    context: &Context,
+    common: &ShardOptions,
+    mut places: [Place; 2],
+) -> Result<Shard, Error> {
+    let mut options = common.clone();
+    loop {
+        let [clients, workers] = places.each_ref().map(|place| place.preferred().clone());
+        (options.clients, options.workers) = (Some(clients), workers);
+        match Shard::bind(context, &options) {
+            Err(taskyard_zmq::Error::Bind { endpoint, .. })
+                if places.iter_mut().any(|place| place.give_up(&endpoint)) =>
+            {
+                tracing::warn!(%endpoint, "it is taken: peers of the last start will not find us");
+            }
+            other => return Ok(other?),
+        }
+    }
 }
 
 /// Where the shard `index` listens: on the same interface with a port of its own, or beside the

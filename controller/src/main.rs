@@ -1,6 +1,7 @@
 //! The `taskyard` program.
 
 use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use signal_hook::iterator::Signals;
 use taskyard_controller::{Controller, Mode, Options, one_line};
 use taskyard_core::Config;
 use taskyard_dispatcher::IdleStrategy;
-use taskyard_zmq::{Endpoint, Heartbeat, LibzmqFeatures};
+use taskyard_zmq::{ConnectionDir, Endpoint, Heartbeat, LibzmqFeatures};
 
 /// A task controller: many small tasks, many workers, one place to submit to.
 #[derive(Debug, Parser)]
@@ -67,6 +68,18 @@ struct ControllerArgs {
     /// How long a peer's sign of life may take: then the peer is lost.
     #[arg(long, default_value_t = millis(Heartbeat::default().timeout()))]
     heartbeat_timeout_ms: u64,
+    /// The folder for the connection files; keys and ports are kept in it from start to start.
+    #[arg(long, default_value_os_t = ConnectionDir::default_path())]
+    connection_dir: PathBuf,
+    /// Make new keys: who holds the old ones stays outside.
+    #[arg(long)]
+    fresh_keys: bool,
+    /// Let everybody in who can reach the endpoints.
+    #[arg(long)]
+    no_auth: bool,
+    /// Listen where other hosts can reach it although nothing that is said there is encrypted.
+    #[arg(long)]
+    insecure_network: bool,
 }
 
 impl ControllerArgs {
@@ -78,6 +91,10 @@ impl ControllerArgs {
         options.idle = self.idle;
         options.payload_max = self.payload_max_bytes as usize;
         options.heartbeat = self.heartbeat()?;
+        options.connection_dir.clone_from(&self.connection_dir);
+        options.fresh_keys = self.fresh_keys;
+        options.no_auth = self.no_auth;
+        options.insecure_network = self.insecure_network;
         let capacities = &mut options.capacities;
         capacities.tasks = self.tasks_max;
         capacities.workers = self.workers_max;
@@ -134,20 +151,41 @@ fn start_log() {
         .init();
 }
 
-/// On standard output, for scripts: the endpoints with the ports that were really taken.
+/// On standard output, for scripts: the endpoints with the ports that were really taken, and the
+/// folder of the connection files.
 ///
 /// Whoever reads may have gone away since; that ends no controller, so `println!` will not do.
 fn announce(controller: &Controller) {
     let lines = format!(
-        "clients {}\nworkers {}\nmode {}\n",
+        "clients {}\nworkers {}\nmode {}\nconnection {}\n",
         controller.clients_endpoint(),
         controller.workers_endpoint(),
-        controller.mode().name()
+        controller.mode().name(),
+        controller.connection_dir().display()
     );
     let mut out = std::io::stdout();
     if let Err(error) = out.write_all(lines.as_bytes()).and_then(|()| out.flush()) {
         tracing::warn!("nobody was told the endpoints: {error}");
     }
+}
+
+/// In red where a person reads it, and past every setting of the log.
+fn warn_of_exposure(controller: &Controller) {
+    let is_terminal = std::io::stderr().is_terminal();
+    for endpoint in controller.exposed_endpoints() {
+        eprintln!("{}", exposure(endpoint.as_str(), is_terminal));
+    }
+}
+
+fn exposure(endpoint: &str, is_terminal: bool) -> String {
+    let (red, plain) = match is_terminal {
+        true => ("\x1b[1;31m", "\x1b[0m"),
+        false => ("", ""),
+    };
+    format!(
+        "{red}INSECURE: other hosts can reach {endpoint}, and keys, tasks and results cross the \
+         network in the clear{plain}"
+    )
 }
 
 fn run(options: &Options) -> Result<(), taskyard_controller::Error> {
@@ -156,6 +194,7 @@ fn run(options: &Options) -> Result<(), taskyard_controller::Error> {
         Ok(features) => tracing::info!("{features}"),
         Err(error) => tracing::warn!("{error}"),
     }
+    warn_of_exposure(&controller);
     announce(&controller);
     let stop = controller.stop_flag();
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
@@ -172,4 +211,18 @@ fn run(options: &Options) -> Result<(), taskyard_controller::Error> {
         tracing::error!("the signal watcher has panicked");
     }
     ended
+}
+
+#[cfg(test)]
+mod tests {
+    use super::exposure;
+
+    #[test]
+    fn what_is_exposed_is_said_in_red_to_a_terminal() {
+        let said = exposure("tcp://0.0.0.0:1", true);
+        assert!(said.starts_with("\x1b[1;31mINSECURE: ") && said.ends_with("\x1b[0m"));
+        let piped = exposure("tcp://0.0.0.0:1", false);
+        assert!(piped.starts_with("INSECURE: ") && !piped.contains('\x1b'));
+        assert!(piped.contains("tcp://0.0.0.0:1"));
+    }
 }

@@ -1,10 +1,11 @@
 //! What a controller is made of.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use taskyard_core::Config;
 use taskyard_dispatcher::{IdleStrategy, cores_available};
-use taskyard_zmq::{Endpoint, Heartbeat};
+use taskyard_zmq::{ConnectionDir, Endpoint, Heartbeat};
 
 /// Who drives the dispatcher.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,6 +77,14 @@ pub struct Options {
     pub payload_max: usize,
     /// How silent peers are found; `None`: not at all.
     pub heartbeat: Option<Heartbeat>,
+    /// The folder for the connection files; keys and ports of an earlier start are taken from it.
+    pub connection_dir: PathBuf,
+    /// To make new keys although the folder has some.
+    pub fresh_keys: bool,
+    /// To let everybody in who can reach the endpoints.
+    pub no_auth: bool,
+    /// To listen where other hosts can reach it although nothing is encrypted.
+    pub insecure_network: bool,
 }
 
 impl Options {
@@ -95,6 +104,10 @@ impl Options {
             capacities: Config::default(),
             payload_max: 16 << 20,
             heartbeat: Some(Heartbeat::default()),
+            connection_dir: ConnectionDir::default_path(),
+            fresh_keys: false,
+            no_auth: false,
+            insecure_network: false,
         }
     }
 }

@@ -1,13 +1,16 @@
 //! Real processes for a test: a controller, workers; all of them end with the test.
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use taskyard_core::{Outcome, Submit, TaskId};
-use taskyard_zmq::{ClientEvent, ClientOptions, Context, RemoteClient, ZmqPayload};
+use taskyard_zmq::{
+    ClientEvent, ClientOptions, ConnectionDir, Context, Credentials, RemoteClient, Role, ZmqPayload,
+};
 
 /// Long enough for a loaded machine; only a failure waits for it.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -59,6 +62,44 @@ pub struct ControllerProcess {
     pub clients: String,
     /// Where workers connect.
     pub workers: String,
+    /// The folder of its connection files.
+    pub connection: PathBuf,
+    /// The same, if the test did not name one: gone with the controller.
+    _scratch: Option<Scratch>,
+}
+
+/// A folder that is gone when it is dropped.
+#[derive(Debug)]
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    /// A path that nobody else has; the folder is not there yet.
+    #[must_use]
+    pub fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("taskyard-test-{}-{number}", std::process::id());
+        Self(std::env::temp_dir().join(name))
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // It may never have been made.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 impl ControllerProcess {
@@ -74,15 +115,20 @@ impl ControllerProcess {
         Self::start_at(&all)
     }
 
-    /// Starts one with exactly these arguments.
+    /// Starts one with exactly these arguments, and connection files of its own unless they name a
+    /// folder.
     ///
     /// # Panics
     /// If it does not start.
     #[must_use]
     pub fn start_at(args: &[&str]) -> Self {
-        let mut child = taskyard()
-            .arg("controller")
-            .args(args)
+        let scratch = (!args.contains(&"--connection-dir")).then(Scratch::new);
+        let mut command = taskyard();
+        command.arg("controller").args(args);
+        if let Some(scratch) = &scratch {
+            command.arg("--connection-dir").arg(scratch.path());
+        }
+        let mut child = command
             .env("RUST_LOG", "warn")
             .stdout(Stdio::piped())
             .spawn()
@@ -98,11 +144,20 @@ impl ControllerProcess {
             value.to_owned()
         };
         let (clients, workers) = (line("clients"), line("workers"));
+        let (_mode, connection) = (line("mode"), line("connection"));
         Self {
             process: Process(child),
             clients,
             workers,
+            connection: connection.into(),
+            _scratch: scratch,
         }
+    }
+
+    /// The connection file of a role.
+    #[must_use]
+    pub fn file_of(&self, role: Role) -> PathBuf {
+        ConnectionDir::file_of(&self.connection, role)
     }
 
     /// Starts a process with so many workers, named `PREFIX.0` and so on.
@@ -111,12 +166,7 @@ impl ControllerProcess {
     /// If it does not start.
     #[must_use]
     pub fn start_workers(&self, prefix: &str, count: u32) -> Process {
-        let child = Command::new(binary("task-worker"))
-            .args([&self.workers, prefix, &count.to_string()])
-            .stdin(Stdio::piped())
-            .spawn()
-            .expect("workers start");
-        Process(child)
+        worker_process(&self.file_of(Role::Worker), prefix, &[&count.to_string()])
     }
 
     /// Connects a client.
@@ -125,10 +175,50 @@ impl ControllerProcess {
     /// If it is not welcome.
     #[must_use]
     pub fn client(&self, context: &Context) -> RemoteClient {
-        let endpoint = self.clients.parse().expect("an endpoint");
-        let mut options = ClientOptions::new(endpoint);
+        let file = self.file_of(Role::Client);
+        let mut options = ClientOptions::from_connection_file(file).expect("a connection file");
         options.connect_timeout = PATIENCE;
         RemoteClient::connect(context, &options).expect("a client connects")
+    }
+}
+
+/// Starts a process with workers that come in by this connection file: `args` are how many, and
+/// another endpoint if they shall connect to one; one worker if it is empty.
+///
+/// # Panics
+/// If it does not start.
+#[must_use]
+pub fn worker_process(file: &Path, prefix: &str, args: &[&str]) -> Process {
+    let args = if args.is_empty() { &["1"] } else { args };
+    let child = Command::new(binary("task-worker"))
+        .arg(file)
+        .arg(prefix)
+        .args(args)
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("workers start");
+    Process(child)
+}
+
+/// Lets a bare socket in as this role.
+///
+/// # Panics
+/// If there is no connection file for it.
+pub fn let_in(socket: &zmq::Socket, connection: &Path, role: Role) {
+    let file = ConnectionDir::file_of(connection, role);
+    let credentials = Credentials::from_connection_file(file).expect("a connection file");
+    match credentials {
+        Credentials::None => {}
+        Credentials::Plain { role, key } => {
+            socket
+                .set_plain_username(Some(role.name()))
+                .expect("an option");
+            let password = key.to_text();
+            socket
+                .set_plain_password(Some(&password))
+                .expect("an option");
+        }
+        Credentials::Curve { .. } => panic!("these tests speak PLAIN with bare sockets"),
     }
 }
 

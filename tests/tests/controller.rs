@@ -5,7 +5,7 @@ use std::process::Command;
 
 use taskyard_core::{Deadline, Outcome, Refusal, Submit, Target, TaskId, WorkerId};
 use taskyard_tests::cluster::{
-    ControllerProcess, Process, await_workers, next_outcome, submit, taskyard,
+    ControllerProcess, Process, Scratch, await_workers, next_outcome, submit, taskyard,
 };
 use taskyard_zmq::{Context, ContextOptions, RemoteClient, ZmqPayload};
 
@@ -250,7 +250,9 @@ fn bad_options_are_one_line_that_says_what_to_do() {
         (&["--workers", "ipc:///no/such/folder/socket"], "folder"),
     ];
     for (args, advice) in cases {
-        let mut all = vec!["controller"];
+        let scratch = Scratch::new();
+        let folder = scratch.path().to_str().expect("text");
+        let mut all = vec!["controller", "--connection-dir", folder];
         if !args.contains(&"--clients") {
             all.extend(["--clients", "tcp://127.0.0.1:*"]);
         }

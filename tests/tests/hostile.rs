@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use taskyard_core::{Outcome, Submit, Target, TaskHandle, TaskId};
 use taskyard_protocol::wire::{Flags, Head, Header, Kind, Message};
-use taskyard_tests::cluster::{ControllerProcess, PATIENCE, await_workers, next_outcome, submit};
-use taskyard_zmq::{Context, ContextOptions, RemoteClient, ZmqPayload};
+use taskyard_tests::cluster::{
+    ControllerProcess, PATIENCE, await_workers, let_in, next_outcome, submit,
+};
+use taskyard_zmq::{Context, ContextOptions, RemoteClient, Role, ZmqPayload};
 
 /// Resident memory that the controller may have at the end: well above what it needs for its
 /// tables, well below what an unbounded queue would take.
@@ -175,7 +177,7 @@ fn break_off_greetings(controller: &ControllerProcess, _: &zmq::Context, random:
 /// Messages of all kinds, on all fields of which anything may stand.
 fn say_anything(controller: &ControllerProcess, zmq: &zmq::Context, random: &mut Random) {
     for round in 0..40 {
-        let socket = dealer(zmq, endpoint(controller, round));
+        let socket = dealer(zmq, controller, round);
         for _ in 0..200 {
             say(&socket, random.message());
         }
@@ -186,7 +188,7 @@ fn say_anything(controller: &ControllerProcess, zmq: &zmq::Context, random: &mut
 
 /// A worker that reports on attempts that others were given.
 fn report_for_others(controller: &ControllerProcess, zmq: &zmq::Context, _: &mut Random) {
-    let socket = dealer(zmq, &controller.workers);
+    let socket = dealer(zmq, controller, 1);
     let mut register = Header::new(Kind::Register);
     register.flags = Flags::NO_REDIRECT;
     (register.seq, register.id) = (1, 666);
@@ -220,14 +222,14 @@ fn report_for_others(controller: &ControllerProcess, zmq: &zmq::Context, _: &mut
 /// Five hundred connections that say one thing, and go before they are answered.
 fn come_and_go(controller: &ControllerProcess, zmq: &zmq::Context, random: &mut Random) {
     for round in 0..500 {
-        let socket = dealer(zmq, endpoint(controller, round));
+        let socket = dealer(zmq, controller, round);
         say(&socket, random.message());
     }
 }
 
 /// Asks for ever, and never reads an answer.
 fn never_listen(controller: &ControllerProcess, zmq: &zmq::Context, _: &mut Random) {
-    let sockets = [0, 1].map(|side| dealer(zmq, endpoint(controller, side)));
+    let sockets = [0, 1].map(|side| dealer(zmq, controller, side));
     let ping = Header::new(Kind::Ping).encode();
     for _ in 0..20_000 {
         for socket in &sockets {
@@ -251,14 +253,23 @@ fn connect(endpoint: &str) -> TcpStream {
     TcpStream::connect(address).expect("the controller accepts")
 }
 
-fn dealer(zmq: &zmq::Context, endpoint: &str) -> zmq::Socket {
+/// A socket of somebody who has a key, and abuses it.
+fn dealer(zmq: &zmq::Context, controller: &ControllerProcess, round: usize) -> zmq::Socket {
     let socket = zmq.socket(zmq::DEALER).expect("a socket");
     let patience = i32::try_from(PATIENCE.as_millis()).expect("a minute");
     socket.set_linger(100).expect("an option");
     socket.set_rcvtimeo(patience).expect("an option");
     socket.set_sndtimeo(patience).expect("an option");
     socket.set_probe_router(true).expect("an option");
-    socket.connect(endpoint).expect("an endpoint");
+    let role = if round.is_multiple_of(2) {
+        Role::Client
+    } else {
+        Role::Worker
+    };
+    let_in(&socket, &controller.connection, role);
+    socket
+        .connect(endpoint(controller, round))
+        .expect("an endpoint");
     let question = hear(&socket);
     let question = Message::decode(&question).expect("a message of the protocol");
     assert_eq!(question.header.kind, Kind::WhoAreYou);

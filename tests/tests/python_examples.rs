@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use taskyard_core::{Outcome, Submit, Target};
 use taskyard_tests::cluster::{ControllerProcess, Process, await_workers, next_outcome, submit};
-use taskyard_zmq::{Context, ContextOptions};
+use taskyard_zmq::{Context, ContextOptions, Role};
 
 /// The blocks of Python in the document, in its order: the client, then the worker.
 fn programs(folder: &Path) -> [PathBuf; 2] {
@@ -49,7 +49,7 @@ fn the_documented_client_and_worker_work_together_and_with_ours() {
             let mut command = python();
             command
                 .arg(&worker_program)
-                .arg(&controller.workers)
+                .arg(controller.file_of(Role::Worker))
                 .arg(name);
             Process(command.spawn().expect("a worker starts"))
         })
@@ -69,7 +69,7 @@ fn the_documented_client_and_worker_work_together_and_with_ours() {
     let mut command = python();
     command
         .arg(&client_program)
-        .arg(&controller.clients)
+        .arg(controller.file_of(Role::Client))
         .args(&words)
         .stderr(Stdio::inherit());
     let output = command.output().expect("the client runs");

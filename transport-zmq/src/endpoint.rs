@@ -1,8 +1,11 @@
 //! Endpoints: where a controller listens and its peers connect, checked before libzmq sees them.
 
 use std::fmt;
+use std::fs::{self, DirBuilder, Permissions};
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -61,6 +64,48 @@ impl Endpoint {
         }
     }
 
+    /// Whether nobody on another host can reach it: a loopback address in numbers, or a path. What
+    /// a name or an interface stands for is not looked up.
+    ///
+    /// ```
+    /// use taskyard_zmq::Endpoint;
+    /// let is_here = |text: &str| text.parse::<Endpoint>().unwrap().is_on_this_host();
+    /// assert!(is_here("tcp://127.0.0.1:*") && is_here("tcp://[::1]:5") && is_here("ipc://*"));
+    /// assert!(!is_here("tcp://*:5") && !is_here("tcp://0.0.0.0:5") && !is_here("tcp://[::]:5"));
+    /// ```
+    #[must_use]
+    pub fn is_on_this_host(&self) -> bool {
+        let Some((host, _)) = self.tcp_host_port() else {
+            return true;
+        };
+        let inner = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
+        match inner {
+            Some(host) => host.parse().is_ok_and(|host: Ipv6Addr| host.is_loopback()),
+            None => host.parse().is_ok_and(|host: Ipv4Addr| host.is_loopback()),
+        }
+    }
+
+    /// The endpoint of the last time, if it is one that this wildcard could become.
+    ///
+    /// ```
+    /// use taskyard_zmq::Endpoint;
+    /// let asked: Endpoint = "tcp://*:*".parse()?;
+    /// let last: Endpoint = "tcp://0.0.0.0:40123".parse()?;
+    /// assert_eq!(asked.as_last_time(&last), Some(last));
+    /// let elsewhere: Endpoint = "tcp://127.0.0.1:40123".parse()?;
+    /// assert_eq!(asked.as_last_time(&elsewhere), None);
+    /// # Ok::<(), taskyard_zmq::Error>(())
+    /// ```
+    #[must_use]
+    pub fn as_last_time(&self, last: &Self) -> Option<Self> {
+        let ((host, port), (last_host, _)) = (self.tcp_host_port()?, last.tcp_host_port()?);
+        let every = |host| if host == "*" { "0.0.0.0" } else { host };
+        let is_free = port == "*" || port == "0";
+        (is_free && !last.is_wildcard() && every(host) == every(last_host)).then(|| last.clone())
+    }
+
     fn tcp_host_port(&self) -> Option<(&str, &str)> {
         self.0.strip_prefix("tcp://")?.rsplit_once(':')
     }
@@ -73,7 +118,7 @@ impl Endpoint {
     /// Listens, and says where: a wildcard is a definite endpoint afterwards.
     pub(crate) fn bind(&self, socket: &Socket) -> Result<Self, Error> {
         if self.ipc_path() == Some("*") {
-            return ipc_in_temporary_folder()?.bind(socket);
+            return ipc_in_private_folder()?.bind(socket);
         }
         let refused = |reason: String| Error::Bind {
             endpoint: self.clone(),
@@ -87,6 +132,7 @@ impl Endpoint {
             .options()
             .bind(&self.0)
             .map_err(|error| refused(bind_advice(error)))?;
+        self.keep_to_ourselves().map_err(refused)?;
         match socket.options().get_last_endpoint() {
             Ok(Ok(bound)) => Ok(Self(bound)),
             _ => Err(refused("libzmq does not say where it listens".into())),
@@ -99,7 +145,24 @@ impl Endpoint {
             && !path.starts_with('@')
         {
             // Somebody else may have taken it away, and whoever listens there next replaces it.
-            let _ = std::fs::remove_file(path);
+            let _ = fs::remove_file(path);
+            if let Some(folder) = Path::new(path).parent()
+                && is_private_folder(folder)
+            {
+                // Only if it is empty.
+                let _ = fs::remove_dir(folder);
+            }
+        }
+    }
+
+    /// Nobody else may connect to the file of a Unix socket, whatever the umask says.
+    fn keep_to_ourselves(&self) -> Result<(), String> {
+        match self.ipc_path() {
+            Some(path) if !path.starts_with('@') => {
+                fs::set_permissions(path, Permissions::from_mode(0o600))
+                    .map_err(|error| format!("its file cannot be kept private: {error}"))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -185,13 +248,32 @@ fn check_ipc(path: &str) -> Result<(), &'static str> {
     }
 }
 
-/// A path that nobody else has. (libzmq would make one in the folder that the process happens to be
-/// in.)
-fn ipc_in_temporary_folder() -> Result<Endpoint, Error> {
+/// A path in a folder that nobody else can look into. (libzmq would make one in the folder that the
+/// process happens to be in.)
+fn ipc_in_private_folder() -> Result<Endpoint, Error> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let file = format!("taskyard-{}-{number}", std::process::id());
-    format!("ipc://{}", std::env::temp_dir().join(file).display()).parse()
+    loop {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let folder = private_folder(&number.to_string());
+        match DirBuilder::new().mode(0o700).create(&folder) {
+            Ok(()) => return format!("ipc://{}", folder.join("socket").display()).parse(),
+            // Somebody's who had our process id.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(Error::os("making a folder for a socket", &error)),
+        }
+    }
+}
+
+fn private_folder(number: &str) -> PathBuf {
+    let name = format!("taskyard-{}-{number}", std::process::id());
+    std::env::temp_dir().join(name)
+}
+
+fn is_private_folder(folder: &Path) -> bool {
+    let number = folder
+        .to_str()
+        .and_then(|folder| folder.strip_prefix(private_folder("").to_str()?));
+    number.is_some_and(|number| number.parse::<u64>().is_ok())
 }
 
 /// libzmq silently takes the path of a socket that somebody still listens on: asks first.
@@ -276,5 +358,34 @@ mod tests {
         assert!(wild("ipc://*"));
         assert!(!wild("tcp://127.0.0.1:10"));
         assert!(!wild("ipc:///tmp/a*b"));
+    }
+
+    #[test]
+    fn only_loopback_and_paths_are_on_this_host() {
+        let is_here = |text: &str| text.parse::<Endpoint>().unwrap().is_on_this_host();
+        for here in ["tcp://127.9.9.9:1", "tcp://[::1]:*", "ipc:///x", "ipc://@x"] {
+            assert!(is_here(here), "{here}");
+        }
+        for text in [
+            "tcp://*:*",
+            "tcp://0.0.0.0:1",
+            "tcp://[::]:1",
+            "tcp://[::ffff:127.0.0.1]:1",
+            "tcp://10.0.0.1:1",
+            "tcp://lo:1",
+            "tcp://localhost:1",
+            "tcp://127.1:1",
+            "tcp://[fe80::1%eth0]:1",
+        ] {
+            assert!(!is_here(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_our_own_folders_go_with_their_socket() {
+        assert!(is_private_folder(&private_folder("17")));
+        assert!(!is_private_folder(&private_folder("x")));
+        assert!(!is_private_folder(&private_folder("")));
+        assert!(!is_private_folder(Path::new("/run/taskyard-1-1")));
     }
 }

@@ -1,6 +1,7 @@
 //! What can go wrong, in words that say what to do about it.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use taskyard_protocol::Rejection;
@@ -29,6 +30,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A connection file, or the folder of it, cannot be used; whoever put it there.
+    #[error("{}: {reason}", path.display())]
+    ConnectionFile {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        reason: String,
+    },
     /// The process may not open as many descriptors as it needs; whoever set its limits.
     #[error(
         "{needed} file descriptors are needed and only {allowed} are allowed: raise the hard limit \
@@ -54,6 +63,12 @@ pub enum Error {
     /// A payload has 1 to 64 frames; the caller.
     #[error("a payload of {0} frames: it has at least 1 and at most {FRAMES_MAX}")]
     Frames(usize),
+    /// What is said there would cross a network in the clear; whoever chose the endpoint.
+    #[error(
+        "{0} can be reached from other hosts, and nothing said there is encrypted: listen on \
+         127.0.0.1 or ipc://, build with libsodium, or accept it with --insecure-network"
+    )]
+    InsecureNetwork(Endpoint),
     /// A name has 1 to 255 bytes; the caller.
     #[error("a worker's name of {0} bytes: it has at least 1 and at most 255")]
     Name(usize),
@@ -68,10 +83,16 @@ pub enum Error {
         /// What was asked for.
         given: Duration,
     },
+    /// The connection file is of a controller with CURVE, and the libzmq here has none; whoever built
+    /// this program.
+    #[error(
+        "this program's libzmq has no CURVE, which the controller asks for: build with libsodium"
+    )]
+    NoCurve,
     /// Nothing answers there, or something that is no controller; the network, or whoever chose it.
     #[error(
-        "no controller answered at {endpoint} within {waited:?}: is one running there, and is this \
-         its endpoint for {side}?"
+        "no controller answered at {endpoint} within {waited:?}: is one running there, is this its \
+         endpoint for {side}, and is the connection file the one that it wrote last?"
     )]
     NoAnswer {
         /// The endpoint.
@@ -104,6 +125,9 @@ pub enum Error {
     /// The task was not taken; the caller.
     #[error(transparent)]
     Submit(#[from] SubmitError),
+    /// Shards of one context have different keys; whoever put them together.
+    #[error("a context serves controllers with the same keys only: make another context")]
+    TwoSecurities,
     /// libzmq failed in a way that it should not.
     #[error("{what}: libzmq says: {message}")]
     Zmq {

@@ -73,6 +73,7 @@ mod probe;
 mod pulse;
 mod remote;
 mod router;
+mod security;
 mod shard;
 mod sockets;
 mod stop;
@@ -90,6 +91,7 @@ pub use remote::{
     WorkerOptions,
 };
 pub use router::RouterStats;
+pub use security::{ConnectionDir, Credentials, Key, Keys, Mechanism, Published, Role, Security};
 pub use shard::{Shard, ShardOptions, ShardStats};
 pub use stop::StopFlag;
 pub use sys::{Context, ContextOptions};

@@ -1,8 +1,8 @@
-//! A socket's monitor: which connections are gone.
+//! A socket's monitor: which connections are gone, and how many were never let in.
 //!
 //! The events go out through a *blocking* send in libzmq's I/O thread: one that nobody drains, over
 //! a pipe with a limit, stops all connections of the context for good. So the pipe has none here,
-//! only losses are subscribed to, and the shard drains it in its loop.
+//! only ends are subscribed to, and the shard drains it in its loop.
 
 use std::ffi::c_int;
 use std::os::fd::BorrowedFd;
@@ -10,6 +10,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::Error;
 use crate::sys::{Context, Frame, Socket};
+
+const DISCONNECTED: u16 = zmq::SocketEvent::DISCONNECTED as u16;
+const FAILED: [u16; 3] = [
+    zmq::SocketEvent::HANDSHAKE_FAILED_NO_DETAIL as u16,
+    zmq::SocketEvent::HANDSHAKE_FAILED_PROTOCOL as u16,
+    zmq::SocketEvent::HANDSHAKE_FAILED_AUTH as u16,
+];
+
+/// What a monitor tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// The connection of this descriptor is gone. libzmq tells of it before it closes the
+    /// descriptor, so before anyone else can have that number.
+    Disconnected(c_int),
+    /// A connection ended before it was let in.
+    HandshakeFailed,
+}
 
 /// The reading end of one socket's monitor.
 #[derive(Debug)]
@@ -26,7 +43,8 @@ impl Monitor {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let address = format!("inproc://taskyard-monitor-{number}");
         let failed = |error| Error::zmq("attaching a monitor", error);
-        let wanted = i32::from(zmq::SocketEvent::DISCONNECTED.to_raw());
+        let wanted = FAILED.iter().fold(DISCONNECTED, |all, event| all | event);
+        let wanted = i32::from(wanted);
         socket.options().monitor(&address, wanted).map_err(failed)?;
         let events = context.socket(zmq::SocketType::PAIR)?;
         // Before the connect: an inproc pipe gets its limits there.
@@ -44,19 +62,18 @@ impl Monitor {
         self.events.fd()
     }
 
-    /// The descriptor of the next connection that is gone.
-    ///
-    /// libzmq tells of it before it closes the descriptor, so before anyone else can have that
-    /// number.
-    pub(crate) fn poll_disconnected(&mut self) -> Result<Option<c_int>, Error> {
+    /// What it tells next, if there is something now.
+    pub(crate) fn poll(&mut self) -> Result<Option<Seen>, Error> {
         // Two frames each: event and value, then the endpoint.
         while self.events.recv(&mut self.frame)? {
             let parsed = parse_event(self.frame.bytes());
             while self.frame.more() && self.events.recv(&mut self.frame)? {}
-            if let Some((event, fd)) = parsed
-                && event == zmq::SocketEvent::DISCONNECTED.to_raw()
-            {
-                return Ok(Some(fd));
+            match parsed {
+                Some((DISCONNECTED, fd)) => return Ok(Some(Seen::Disconnected(fd))),
+                Some((event, _)) if FAILED.contains(&event) => {
+                    return Ok(Some(Seen::HandshakeFailed));
+                }
+                _ => {}
             }
         }
         Ok(None)

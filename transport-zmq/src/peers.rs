@@ -34,6 +34,8 @@ pub(crate) struct Peers {
     /// Descriptors whose connection ended before it had said anything, as far as we have read.
     ended: HashSet<c_int>,
     suspects: Vec<Suspect>,
+    /// Those that hold the operator's key.
+    operators: HashSet<PeerKey>,
 }
 
 /// A connection whose end was seen from the side. What it sent may still lie unread.
@@ -78,11 +80,22 @@ impl Peers {
         }
     }
 
+    /// Notes that a peer holds the operator's key.
+    pub(crate) fn note_operator(&mut self, key: PeerKey) {
+        self.operators.insert(key);
+    }
+
+    /// Whether it does.
+    pub(crate) fn is_operator(&self, key: PeerKey) -> bool {
+        self.operators.contains(&key)
+    }
+
     /// Forgets a connection; false if it was not known, or has been forgotten before.
     pub(crate) fn remove(&mut self, key: PeerKey) -> bool {
         let Some(fd) = self.by_key.remove(&key) else {
             return false;
         };
+        self.operators.remove(&key);
         if let Some(fd) = fd
             && self.by_fd.get(&fd) == Some(&key)
         {

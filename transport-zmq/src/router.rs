@@ -14,10 +14,11 @@ use taskyard_protocol::wire::{Head, Header, Kind};
 use taskyard_protocol::{PeerKey, Rejection, SendError, Side};
 
 use crate::message::ZmqPayload;
-use crate::monitor::Monitor;
+use crate::monitor::{Monitor, Seen};
 use crate::multipart::{self, Inbox};
 use crate::peers::{ID_LEN, Peers, id_of, key_of};
 use crate::probe::enable_router_notify;
+use crate::security::{Refusals, Role};
 use crate::shard::ShardOptions;
 use crate::sys::{Context, Frame, SendRefused, Socket};
 use crate::{Endpoint, Error};
@@ -72,6 +73,8 @@ pub struct RouterStats {
     pub lost: u64,
     /// Connections that have said something and are not gone: now, not so far.
     pub connected: u64,
+    /// Connections that were not let in: no key, a wrong one, or none of our protocol's.
+    pub auth_failed: u64,
 }
 
 /// One listening socket.
@@ -88,7 +91,9 @@ pub(crate) struct Router {
     /// The last call on the socket was not a receive that found nothing, so its descriptor is
     /// silent and it must be received from before anyone sleeps.
     stirred: bool,
+    side: Side,
     endpoint: Endpoint,
+    refusals: Refusals,
     stats: RouterStats,
 }
 
@@ -102,23 +107,26 @@ impl Router {
     ) -> Result<Self, Error> {
         let mut socket = context.socket(zmq::SocketType::ROUTER)?;
         set_options(&socket, side, options).map_err(|error| Error::zmq("setting up", error))?;
+        let guarded = options.security.guard(&mut socket, side);
+        guarded.map_err(|error| Error::zmq("setting up security", error))?;
         let grace = if enable_router_notify(&mut socket) {
             NOTICE_GRACE
         } else {
             SUSPECT_GRACE
         };
-        Self::listen(context, socket, endpoint, grace)
+        Self::listen(context, socket, side, endpoint, grace)
     }
 
     fn listen(
         context: &Context,
         socket: Socket,
+        side: Side,
         endpoint: &Endpoint,
         grace: Duration,
     ) -> Result<Self, Error> {
         let monitor = Monitor::attach(context, &socket)?;
         let endpoint = endpoint.bind(&socket)?;
-        Ok(Self {
+        let mut router = Self {
             monitor,
             socket,
             id: Frame::new(),
@@ -126,9 +134,15 @@ impl Router {
             lost: VecDeque::new(),
             grace,
             stirred: true,
+            side,
             endpoint,
+            refusals: Refusals::default(),
             stats: RouterStats::default(),
-        })
+        };
+        // A descriptor is silent until somebody has found nothing; and those who are not let in
+        // never say anything that would have it read.
+        router.read_monitor()?;
+        Ok(router)
     }
 
     /// Where it listens.
@@ -144,6 +158,7 @@ impl Router {
     pub(crate) fn stats(&self) -> RouterStats {
         RouterStats {
             connected: self.peers.len() as u64,
+            auth_failed: self.refusals.count(),
             ..self.stats
         }
     }
@@ -184,6 +199,10 @@ impl Router {
             self.read_monitor()?;
             self.peers
                 .insert(key, inbox.first.source_fd(), Instant::now() + self.grace);
+            if inbox.first.user_id() == Some(Role::Operator.name().as_bytes()) {
+                self.peers.note_operator(key);
+            }
+            tracing::debug!(?key, role = %self.role(key), endpoint = %self.endpoint, "a peer is here");
         }
         Ok(Received::Message(key))
     }
@@ -197,6 +216,15 @@ impl Router {
         if self.socket.send_bytes(self.id.bytes(), true).is_ok() {
             // If it does not arrive, the peer is gone, and nothing here knows it.
             let _ = self.socket.send_bytes(Head::new(&header).as_slice(), false);
+        }
+    }
+
+    /// What a peer may do.
+    pub(crate) fn role(&self, key: PeerKey) -> Role {
+        if self.peers.is_operator(key) {
+            Role::Operator
+        } else {
+            Role::usual_at(self.side)
         }
     }
 
@@ -234,8 +262,11 @@ impl Router {
 
     /// Reads the monitor to its end.
     pub(crate) fn read_monitor(&mut self) -> Result<(), Error> {
-        while let Some(fd) = self.monitor.poll_disconnected()? {
-            self.peers.suspect(fd, Instant::now() + self.grace);
+        while let Some(seen) = self.monitor.poll()? {
+            match seen {
+                Seen::Disconnected(fd) => self.peers.suspect(fd, Instant::now() + self.grace),
+                Seen::HandshakeFailed => self.refusals.add(&self.endpoint),
+            }
         }
         Ok(())
     }
@@ -331,7 +362,7 @@ mod tests {
         // As in a libzmq without the draft API.
         let socket = context.socket(zmq::SocketType::ROUTER).unwrap();
         set_options(&socket, Side::Worker, &options).unwrap();
-        Router::listen(context, socket, &endpoint, SUSPECT_GRACE).unwrap()
+        Router::listen(context, socket, Side::Worker, &endpoint, SUSPECT_GRACE).unwrap()
     }
 
     fn dealer(context: &Context, router: &Router) -> Socket {
@@ -410,6 +441,36 @@ mod tests {
             router.poll_lost()
         });
         assert_eq!(lost, doomed_key);
+    }
+
+    #[test]
+    fn an_operator_is_known_by_its_key_until_it_goes() {
+        let context = Context::new(ContextOptions::default()).unwrap();
+        let endpoint: Endpoint = "tcp://127.0.0.1:*".parse().unwrap();
+        let mut options = ShardOptions::new(None, endpoint.clone());
+        options.security = crate::Security::fresh().unwrap();
+        let crate::Security::Keys(keys) = &options.security else {
+            unreachable!("fresh keys were asked for");
+        };
+        let zap = crate::security::Zap::of(&context, keys).unwrap();
+        let mut router = Router::bind(&context, Side::Client, &endpoint, &options).unwrap();
+        let mut inbox = Inbox::new();
+        for role in [Role::Operator, Role::Client] {
+            let mut peer = context.socket(zmq::SocketType::DEALER).unwrap();
+            keys.credentials(role).unwrap().show(&peer).unwrap();
+            router.endpoint().connect(&peer).unwrap();
+            peer.send_bytes(b"x", false).unwrap();
+            let key = until(&mut router, |router| {
+                match router.recv(&mut inbox).unwrap() {
+                    Received::Message(key) => Some(key),
+                    _ => None,
+                }
+            });
+            assert_eq!(router.role(key), role);
+            router.forget(key);
+            assert_eq!(router.role(key), Role::Client);
+        }
+        drop((router, zap));
     }
 
     #[test]

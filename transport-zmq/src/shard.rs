@@ -26,6 +26,7 @@ use crate::message::ZmqPayload;
 use crate::multipart::Inbox;
 use crate::pulse::Pulse;
 use crate::router::{Received, RouterStats};
+use crate::security::Security;
 use crate::sockets::Sockets;
 use crate::unpark::PollUnpark;
 use crate::{Context, Endpoint, Error, Heartbeat, StopFlag};
@@ -55,6 +56,10 @@ pub struct ShardOptions {
     pub heartbeat: Option<Heartbeat>,
     /// The largest payload, all its frames together, in bytes.
     pub payload_max: usize,
+    /// Whom to let in.
+    pub security: Security,
+    /// To listen where other hosts can reach it although nothing is encrypted.
+    pub insecure_network: bool,
     /// The number of this controller's life, the same for all its shards: what was said to an
     /// earlier one does not count (rule R13). Random by default.
     pub boot: u64,
@@ -65,7 +70,8 @@ pub struct ShardOptions {
 }
 
 impl ShardOptions {
-    /// The defaults: those of [`Heartbeat`], payloads of up to 16 MiB.
+    /// The defaults: those of [`Heartbeat`], payloads of up to 16 MiB; and [`Security::None`], which
+    /// is for endpoints on this host only.
     #[must_use]
     pub fn new(clients: Option<Endpoint>, workers: Endpoint) -> Self {
         Self {
@@ -73,6 +79,8 @@ impl ShardOptions {
             workers,
             heartbeat: Some(Heartbeat::default()),
             payload_max: 16 << 20,
+            security: Security::None,
+            insecure_network: false,
             boot: taskyard_dispatcher::random_u64(),
             ticket_key: random_key(),
         }
@@ -119,7 +127,8 @@ impl Shard {
     /// Listens.
     ///
     /// # Errors
-    /// [`Error::Bind`] with what to do about it; or the system is out of something.
+    /// [`Error::Bind`] with what to do about it; [`Error::InsecureNetwork`] for an endpoint that
+    /// other hosts can reach, if nothing is encrypted; or the system is out of something.
     pub fn bind(context: &Context, options: &ShardOptions) -> Result<Self, Error> {
         let sockets = Sockets::bind(context, options)?;
         let poll = Poll::new().map_err(|error| Error::os("making a poll", &error))?;

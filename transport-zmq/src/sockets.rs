@@ -1,6 +1,7 @@
 //! The one or two listening sockets of a shard: the sessions' way out.
 
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use taskyard_protocol::wire::Head;
@@ -8,6 +9,7 @@ use taskyard_protocol::{Outbox, PeerKey, SendError, Side};
 
 use crate::message::ZmqPayload;
 use crate::router::{Router, RouterStats};
+use crate::security::{Security, Zap};
 use crate::shard::ShardOptions;
 use crate::{Context, Endpoint, Error};
 
@@ -16,10 +18,22 @@ use crate::{Context, Endpoint, Error};
 pub(crate) struct Sockets {
     clients: Option<Router>,
     workers: Router,
+    /// After the sockets that it keeps the doors of.
+    _zap: Option<Arc<Zap>>,
 }
 
 impl Sockets {
     pub(crate) fn bind(context: &Context, options: &ShardOptions) -> Result<Self, Error> {
+        for endpoint in options.clients.iter().chain([&options.workers]) {
+            if options.security.is_exposed_at(endpoint) && !options.insecure_network {
+                return Err(Error::InsecureNetwork(endpoint.clone()));
+            }
+        }
+        // Before anybody can knock.
+        let zap = match &options.security {
+            Security::None => None,
+            Security::Keys(keys) => Some(Zap::of(context, keys)?),
+        };
         let bind = |side, endpoint: &Endpoint| Router::bind(context, side, endpoint, options);
         Ok(Self {
             clients: options
@@ -28,6 +42,7 @@ impl Sockets {
                 .map(|endpoint| bind(Side::Client, endpoint))
                 .transpose()?,
             workers: bind(Side::Worker, &options.workers)?,
+            _zap: zap,
         })
     }
 

@@ -7,6 +7,7 @@
 //! checks that are more than one command.
 
 mod canaries;
+mod curve;
 mod icounts;
 mod loom;
 mod output;

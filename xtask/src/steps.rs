@@ -5,7 +5,7 @@ use std::fs;
 use crate::process::run;
 use crate::verdict::NotPassed;
 use crate::workspace::Workspace;
-use crate::{canaries, icounts, loom, python, sanitizers, tidy, toolchain};
+use crate::{canaries, curve, icounts, loom, python, sanitizers, tidy, toolchain};
 
 /// One check.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +67,11 @@ pub(crate) fn all(workspace: &Workspace) -> Vec<Step> {
             "python",
             "the Python programs of the documentation work",
             python::examples,
+        ),
+        step(
+            "curve",
+            "who may come in, over a libzmq with CURVE",
+            curve::tests,
         ),
         step("bench", "a short run of the harness loses no task", bench),
         step("deny", "licences and sources of the dependencies", deny),

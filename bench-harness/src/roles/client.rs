@@ -1,12 +1,15 @@
 //! The client: the remote client that any Rust program links, told when to send.
 
 use std::num::NonZeroU64;
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::thread::set_current_timer_slack;
 use taskyard_core::{Outcome, Submit, Target, WorkerId};
 use taskyard_dispatcher::Payload as _;
-use taskyard_zmq::{ClientEvent, ClientOptions, Context, ContextOptions, RemoteClient, ZmqPayload};
+use taskyard_zmq::{
+    ClientEvent, ClientOptions, Context, ContextOptions, RemoteClient, Role, ZmqPayload,
+};
 
 use super::inproc::outcome_name;
 use super::serve;
@@ -21,12 +24,13 @@ const FIRST_TASK: Duration = Duration::from_secs(10);
 const TIMER_SLACK_NS: NonZeroU64 = NonZeroU64::MIN;
 
 /// Measures until the parent has no more commands.
-pub(super) fn run(endpoint: &str, payload: u32) -> Result<(), Error> {
+pub(super) fn run(endpoint: &str, connection: Option<&Path>, payload: u32) -> Result<(), Error> {
     tighten_timers();
     let context = Context::new(ContextOptions::default()).map_err(Error::system)?;
     let endpoint = endpoint.parse().map_err(Error::system)?;
-    let client =
-        RemoteClient::connect(&context, &ClientOptions::new(endpoint)).map_err(Error::system)?;
+    let credentials = super::credentials(connection, Role::Client)?;
+    let options = ClientOptions::new(endpoint).credentials(credentials);
+    let client = RemoteClient::connect(&context, &options).map_err(Error::system)?;
     let bytes = vec![0x5a; payload as usize];
     let link = RemoteLink {
         client,

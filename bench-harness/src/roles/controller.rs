@@ -23,11 +23,16 @@ pub(super) fn run(
         Mode::Hosted => ControllerMode::Hosted,
     };
     options.shards = shards;
+    options.connection_dir = endpoints.connection.unwrap_or(options.connection_dir);
     options.payload_max = options.payload_max.max(payload as usize);
     let controller = Controller::start(&options).map_err(Error::system)?;
-    let (clients, workers) = (controller.clients_endpoint(), controller.workers_endpoint());
+    let endpoints = Endpoints {
+        clients: controller.clients_endpoint().to_string(),
+        workers: controller.workers_endpoint().to_string(),
+        connection: Some(controller.connection_dir().into()),
+    };
     let mode = Some(controller.mode().name().to_owned());
-    serve::say_ready_at(clients.to_string(), workers.to_string(), mode)?;
+    serve::say_ready_at(endpoints, mode)?;
     serve::serve_in_background();
     controller.wait().map_err(Error::system)
 }

@@ -33,7 +33,12 @@ pub(super) fn run(endpoints: &Endpoints) -> Result<(), Error> {
     let context = zmq::Context::new();
     let (clients, at_clients) = bind(&context, &endpoints.clients, 1000).map_err(Error::system)?;
     let (workers, at_workers) = bind(&context, &endpoints.workers, 0).map_err(Error::system)?;
-    serve::say_ready_at(at_clients, at_workers, None)?;
+    let endpoints = Endpoints {
+        clients: at_clients,
+        workers: at_workers,
+        connection: None,
+    };
+    serve::say_ready_at(endpoints, None)?;
     serve::serve_in_background();
     let mut floor = Floor {
         clients,

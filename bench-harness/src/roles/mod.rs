@@ -16,6 +16,10 @@ mod workers;
 
 use rustix::process::{Signal, set_parent_process_death_signal};
 
+use std::path::Path;
+
+use taskyard_zmq::{ConnectionDir, Credentials, Role as KeyRole};
+
 use crate::error::Error;
 use crate::messages::{Report, Role};
 
@@ -40,15 +44,20 @@ pub(crate) fn run(role: &str) -> Result<(), Error> {
         Role::Raw { endpoints, payload } => raw::run(&endpoints, payload),
         Role::Workers {
             endpoint,
+            connection,
             count,
             first,
-        } => workers::run(&endpoint, count, first),
+        } => workers::run(&endpoint, connection.as_deref(), count, first),
         Role::RawWorkers {
             endpoint,
             count,
             payload,
         } => raw_peers::run_workers(&endpoint, count, payload),
-        Role::Client { endpoint, payload } => client::run(&endpoint, payload),
+        Role::Client {
+            endpoint,
+            connection,
+            payload,
+        } => client::run(&endpoint, connection.as_deref(), payload),
         Role::RawClient { endpoint, payload } => raw_peers::run_client(&endpoint, payload),
         Role::HandOver => hand_over::run(),
         Role::Inproc {
@@ -61,4 +70,13 @@ pub(crate) fn run(role: &str) -> Result<(), Error> {
         serve::say(&Report::Failed(error.to_string()))?;
     }
     ended
+}
+
+/// The key of a role in this folder; none where nobody asks for one.
+fn credentials(connection: Option<&Path>, role: KeyRole) -> Result<Credentials, Error> {
+    let Some(folder) = connection else {
+        return Ok(Credentials::None);
+    };
+    let file = ConnectionDir::file_of(folder, role);
+    Credentials::from_connection_file(file).map_err(Error::system)
 }

@@ -47,7 +47,12 @@ pub(super) fn run(endpoints: &Endpoints, payload: u32) -> Result<(), Error> {
             .register(listener, token, Interest::READABLE)
             .map_err(Error::io("watching a listener"))?;
     }
-    serve::say_ready_at(clients.endpoint()?, workers.endpoint()?, None)?;
+    let endpoints = Endpoints {
+        clients: clients.endpoint()?,
+        workers: workers.endpoint()?,
+        connection: None,
+    };
+    serve::say_ready_at(endpoints, None)?;
     serve::serve_in_background();
     let mut forwarder = Forwarder {
         poll,

@@ -27,12 +27,8 @@ pub(super) fn say(report: &Report) -> Result<(), Error> {
 }
 
 /// Reports that it is up, and where its peers attach.
-pub(super) fn say_ready_at(
-    clients: String,
-    workers: String,
-    mode: Option<String>,
-) -> Result<(), Error> {
-    let endpoints = Some(Endpoints { clients, workers });
+pub(super) fn say_ready_at(endpoints: Endpoints, mode: Option<String>) -> Result<(), Error> {
+    let endpoints = Some(endpoints);
     say(&Report::Ready(Ready { endpoints, mode }))
 }
 

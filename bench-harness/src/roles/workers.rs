@@ -1,12 +1,13 @@
 //! Many workers in one thread: each a DEALER socket of its own, each task's payload its result.
 
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use taskyard_core::Verdict;
 use taskyard_dispatcher::Payload as _;
 use taskyard_zmq::{
-    Context, ContextOptions, HostOptions, StopFlag, WorkerHost, raise_descriptor_limit,
+    Context, ContextOptions, HostOptions, Role, StopFlag, WorkerHost, raise_descriptor_limit,
     remote_descriptors,
 };
 
@@ -22,7 +23,12 @@ const LOOK: Duration = Duration::from_millis(2);
 const SOCKETS_BESIDE: u32 = 16;
 
 /// Works until the process is ended.
-pub(super) fn run(endpoint: &str, count: u32, first: u32) -> Result<(), Error> {
+pub(super) fn run(
+    endpoint: &str,
+    connection: Option<&Path>,
+    count: u32,
+    first: u32,
+) -> Result<(), Error> {
     raise_descriptor_limit(remote_descriptors(count)).map_err(Error::system)?;
     // A worker that is sent on to another shard has two sockets for a moment.
     let sockets_max = u16::try_from(2 * count + SOCKETS_BESIDE).map_err(Error::system)?;
@@ -31,7 +37,9 @@ pub(super) fn run(endpoint: &str, count: u32, first: u32) -> Result<(), Error> {
         ..ContextOptions::default()
     };
     let context = Context::new(options).map_err(Error::system)?;
-    let options = HostOptions::new(endpoint.parse().map_err(Error::system)?);
+    let credentials = super::credentials(connection, Role::Worker)?;
+    let endpoint = endpoint.parse().map_err(Error::system)?;
+    let options = HostOptions::new(endpoint).credentials(credentials);
     let names = (first..first + count).map(|number| format!("w{number}"));
     let mut host = WorkerHost::connect(&context, &options, names).map_err(Error::system)?;
     let registered = host.registered();

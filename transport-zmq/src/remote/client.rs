@@ -1,6 +1,7 @@
 //! A client in a process of its own.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use taskyard_core::{Submit, TaskId};
@@ -9,7 +10,8 @@ use taskyard_protocol::remote::{ClientEvent, ClientState, Repeats};
 
 use super::link::Link;
 use crate::message::ZmqPayload;
-use crate::{Context, Endpoint, Error};
+use crate::security::read_connection_file;
+use crate::{Context, Credentials, Endpoint, Error};
 
 /// How a [`RemoteClient`] connects.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,16 +20,36 @@ pub struct ClientOptions {
     pub endpoint: Endpoint,
     /// How long to wait for its first answer.
     pub connect_timeout: Duration,
+    /// What to show there.
+    pub credentials: Credentials,
 }
 
 impl ClientOptions {
-    /// The defaults: five seconds for the first answer.
+    /// The defaults: five seconds for the first answer, and no credentials.
     #[must_use]
     pub const fn new(endpoint: Endpoint) -> Self {
         Self {
             endpoint,
             connect_timeout: Duration::from_secs(5),
+            credentials: Credentials::None,
         }
+    }
+
+    /// The defaults, with endpoint and credentials of a connection file: `taskyard-client.json`, or
+    /// `taskyard-operator.json`, as the controller has written it.
+    ///
+    /// # Errors
+    /// [`Error::ConnectionFile`] says what is wrong with it, and what to do.
+    pub fn from_connection_file(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let (endpoint, credentials) = read_connection_file(path.as_ref())?;
+        Ok(Self::new(endpoint).credentials(credentials))
+    }
+
+    /// Sets what to show.
+    #[must_use]
+    pub fn credentials(mut self, credentials: Credentials) -> Self {
+        self.credentials = credentials;
+        self
     }
 }
 
@@ -53,7 +75,7 @@ impl RemoteClient {
     pub fn connect(context: &Context, options: &ClientOptions) -> Result<Self, Error> {
         let key = u128::from(random_u64()) << 64 | u128::from(random_u64());
         let mut client = Self {
-            link: Link::connect(context, &options.endpoint)?,
+            link: Link::connect(context, &options.endpoint, &options.credentials)?,
             state: ClientState::new(key),
             next_task: 1,
         };

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -15,8 +16,9 @@ use taskyard_protocol::remote::{Assignment, WorkerEvent};
 
 use super::worker::{RemoteWorker, WorkerOptions};
 use crate::message::ZmqPayload;
+use crate::security::read_connection_file;
 use crate::unpark::PollUnpark;
-use crate::{Context, Endpoint, Error, StopFlag};
+use crate::{Context, Credentials, Endpoint, Error, StopFlag};
 
 const WAKER: Token = Token(usize::MAX);
 /// Descriptors that one poll reports at most.
@@ -34,17 +36,37 @@ pub struct HostOptions {
     pub slots: u16,
     /// Tasks that each is sent beyond those.
     pub prefetch: u16,
+    /// What each shows there.
+    pub credentials: Credentials,
 }
 
 impl HostOptions {
-    /// Workers that take one task at a time.
+    /// Workers that take one task at a time, without credentials.
     #[must_use]
     pub const fn new(endpoint: Endpoint) -> Self {
         Self {
             endpoint,
             slots: 1,
             prefetch: 0,
+            credentials: Credentials::None,
         }
+    }
+
+    /// The same, with endpoint and credentials of a connection file: `taskyard-worker.json`, as the
+    /// controller has written it.
+    ///
+    /// # Errors
+    /// [`Error::ConnectionFile`] says what is wrong with it, and what to do.
+    pub fn from_connection_file(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let (endpoint, credentials) = read_connection_file(path.as_ref())?;
+        Ok(Self::new(endpoint).credentials(credentials))
+    }
+
+    /// Sets what to show.
+    #[must_use]
+    pub fn credentials(mut self, credentials: Credentials) -> Self {
+        self.credentials = credentials;
+        self
     }
 }
 
@@ -101,7 +123,8 @@ impl WorkerHost {
         for (index, name) in names.into_iter().enumerate() {
             let profile = WorkerOptions::new(options.endpoint.clone(), name)
                 .slots(options.slots)
-                .prefetch(options.prefetch);
+                .prefetch(options.prefetch)
+                .credentials(options.credentials.clone());
             let worker = RemoteWorker::connect(context, &profile)?;
             watch(&poll, &worker, index)?;
             workers.push(Hosted {

@@ -11,7 +11,7 @@ use taskyard_protocol::{Incoming, SendError, Wire};
 use crate::message::ZmqPayload;
 use crate::multipart::{self, Inbox};
 use crate::sys::{Context, SendRefused, Socket};
-use crate::{Endpoint, Error};
+use crate::{Credentials, Endpoint, Error};
 
 const RECONNECT_MS: i32 = 100;
 const RECONNECT_MAX_MS: i32 = 1_000;
@@ -55,9 +55,14 @@ impl Link {
     /// by asking who we are. That holds for a *re*connection only with `ZMQ_IMMEDIATE`: then the
     /// pipe dies with the connection, a new one is made with the next, and nothing said to the old
     /// one turns up in it. What is sent in between is refused, and the conversation keeps it.
-    pub(super) fn connect(context: &Context, endpoint: &Endpoint) -> Result<Self, Error> {
+    pub(super) fn connect(
+        context: &Context,
+        endpoint: &Endpoint,
+        credentials: &Credentials,
+    ) -> Result<Self, Error> {
         let socket = context.socket(zmq::SocketType::DEALER)?;
         set_options(&socket).map_err(|error| Error::zmq("setting up a connection", error))?;
+        credentials.show(&socket)?;
         endpoint.connect(&socket)?;
         Ok(Self {
             inbox: Inbox::new(),

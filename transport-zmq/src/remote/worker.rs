@@ -1,6 +1,7 @@
 //! A worker in a process of its own.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use taskyard_core::{Epoch, Verdict, WorkerId};
@@ -10,7 +11,8 @@ use taskyard_protocol::wire::NAME_MAX;
 
 use super::link::Link;
 use crate::message::ZmqPayload;
-use crate::{Context, Endpoint, Error};
+use crate::security::read_connection_file;
+use crate::{Context, Credentials, Endpoint, Error};
 
 /// How long a worker that was sent on to another endpoint goes without a connection there before it
 /// goes back to the first one. The controller may have come back with other endpoints for its
@@ -28,10 +30,12 @@ pub struct WorkerOptions {
     pub slots: u16,
     /// Tasks that it may be sent beyond those; see [`WorkerProfile::prefetch`].
     pub prefetch: u16,
+    /// What to show at the endpoint, and at those that it is sent on to.
+    pub credentials: Credentials,
 }
 
 impl WorkerOptions {
-    /// A worker that runs one task at a time.
+    /// A worker that runs one task at a time, without credentials.
     #[must_use]
     pub fn new(endpoint: Endpoint, name: impl Into<String>) -> Self {
         Self {
@@ -39,7 +43,28 @@ impl WorkerOptions {
             name: name.into(),
             slots: 1,
             prefetch: 0,
+            credentials: Credentials::None,
         }
+    }
+
+    /// The same, with endpoint and credentials of a connection file: `taskyard-worker.json`, as the
+    /// controller has written it.
+    ///
+    /// # Errors
+    /// [`Error::ConnectionFile`] says what is wrong with it, and what to do.
+    pub fn from_connection_file(
+        path: impl AsRef<Path>,
+        name: impl Into<String>,
+    ) -> Result<Self, Error> {
+        let (endpoint, credentials) = read_connection_file(path.as_ref())?;
+        Ok(Self::new(endpoint, name).credentials(credentials))
+    }
+
+    /// Sets what to show.
+    #[must_use]
+    pub fn credentials(mut self, credentials: Credentials) -> Self {
+        self.credentials = credentials;
+        self
     }
 
     /// Sets how many tasks it runs at once.
@@ -70,6 +95,7 @@ pub struct RemoteWorker {
     context: Context,
     /// Where it first connected to.
     home: Endpoint,
+    credentials: Credentials,
     /// It was sent on to somewhere else.
     away: bool,
     /// Since when nobody answers there.
@@ -93,10 +119,11 @@ impl RemoteWorker {
             prefetch: options.prefetch,
         };
         Ok(Self {
-            link: Link::connect(context, &options.endpoint)?,
+            link: Link::connect(context, &options.endpoint, &options.credentials)?,
             state: WorkerState::new(profile),
             context: context.clone(),
             home: options.endpoint.clone(),
+            credentials: options.credentials.clone(),
             away: false,
             alone_since: None,
         })
@@ -118,7 +145,7 @@ impl RemoteWorker {
         }
         if let Some(WorkerEvent::Redirect(endpoint)) = &event {
             let endpoint = endpoint.parse::<Endpoint>()?.seen_from(&self.home);
-            self.link = Link::connect(&self.context, &endpoint)?;
+            self.link = Link::connect(&self.context, &endpoint, &self.credentials)?;
             (self.away, self.alone_since) = (true, None);
         }
         // After what there was to read: a task may have been asked back.
@@ -146,7 +173,7 @@ impl RemoteWorker {
     }
 
     fn go_home(&mut self) -> Result<WorkerEvent<ZmqPayload>, Error> {
-        self.link = Link::connect(&self.context, &self.home)?;
+        self.link = Link::connect(&self.context, &self.home, &self.credentials)?;
         self.state.unsettle();
         (self.away, self.alone_since) = (false, None);
         Ok(WorkerEvent::Redirect(self.home.to_string()))

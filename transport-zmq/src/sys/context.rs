@@ -3,10 +3,11 @@
 use std::ffi::c_int;
 use std::os::raw::c_void;
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::{Socket, interrupted, last_error};
 use crate::Error;
+use crate::security::Zap;
 
 /// What a [`Context`] may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,8 @@ impl Default for ContextOptions {
 #[derive(Clone, Debug)]
 pub struct Context {
     raw: Arc<RawContext>,
+    /// libzmq asks one doorkeeper for all sockets.
+    zap: Arc<Mutex<Weak<Zap>>>,
 }
 
 #[derive(Debug)]
@@ -68,6 +71,7 @@ impl Context {
             .ok_or_else(|| Error::zmq("making a context", last_error()))?;
         let context = Self {
             raw: Arc::new(RawContext(raw)),
+            zap: Arc::default(),
         };
         context.set(zmq_sys::ZMQ_IO_THREADS, options.io_threads)?;
         context.set(zmq_sys::ZMQ_MAX_SOCKETS, options.sockets_max)?;
@@ -81,6 +85,12 @@ impl Context {
         let value =
             unsafe { zmq_sys::zmq_ctx_get(self.raw.0.as_ptr(), zmq_sys::ZMQ_MAX_SOCKETS as c_int) };
         usize::try_from(value).unwrap_or(0)
+    }
+
+    /// The doorkeeper, if it is there.
+    pub(crate) fn zap(&self) -> MutexGuard<'_, Weak<Zap>> {
+        // A handle is whole even if a thread died while it held the lock.
+        self.zap.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes a socket.

@@ -1,6 +1,6 @@
 //! One frame of a message: libzmq's `zmq_msg_t`, owned.
 
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 use std::fmt;
 use std::mem::MaybeUninit;
 use std::slice;
@@ -90,6 +90,15 @@ impl Frame {
         // SAFETY: the frame is live, and the call only reads.
         let fd = unsafe { zmq_sys::zmq_msg_get(&self.0, SRCFD) };
         (fd >= 0).then_some(fd)
+    }
+
+    /// Who sent it, in the words of whoever let the connection in.
+    pub(crate) fn user_id(&self) -> Option<&[u8]> {
+        let raw = (&raw const self.0).cast_mut();
+        // SAFETY: the frame is live, the property's name ends with a zero, and the call only reads.
+        let text = unsafe { zmq_sys::zmq_msg_gets(raw, c"User-Id".as_ptr()) };
+        // SAFETY: not null, so it ends with a zero, and it lives as long as the frame does.
+        (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_bytes())
     }
 
     pub(super) fn as_mut_ptr(&mut self) -> *mut zmq_sys::zmq_msg_t {
@@ -188,5 +197,6 @@ mod tests {
     fn a_frame_of_our_own_came_through_no_connection() {
         assert_eq!(Frame::copied(b"x").source_fd(), None);
         assert!(!Frame::new().more());
+        assert_eq!(Frame::copied(b"x").user_id(), None);
     }
 }

@@ -3,10 +3,12 @@
 //! this folder, and only for calls into C.
 
 mod context;
+mod curve;
 mod frame;
 mod socket;
 
 pub use context::{Context, ContextOptions};
+pub(crate) use curve::curve_public;
 pub(crate) use frame::{Frame, SharedFrame};
 pub(crate) use socket::{SendRefused, Socket};
 
