@@ -183,6 +183,7 @@ impl Starting {
                         endpoints,
                         shards,
                         payload,
+                        heartbeat: None,
                     },
                 )
             }
