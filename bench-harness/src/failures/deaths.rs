@@ -1,10 +1,11 @@
 //! Worker processes killed under load: how soon the submitter hears of each task that was
 //! outstanding there.
 //!
-//! Each victim is given one task for it alone that would never end, 1 to 6 ms before it is killed;
-//! beside it, it may hold whatever the load has brought: tasks for any worker (half of them may
-//! start only once, so they end with their worker; the others run again elsewhere), tasks for it
-//! alone, parts of multicasts. A word counts for a death if its task was submitted before.
+//! Each victim is given one task for it alone that would never end, 0.5 to 2 ms before it is
+//! killed, every fifth one a part of a multicast before that. Beside it, it may hold whatever the
+//! load has brought: tasks for any worker (two of three may start only once, so they end with their
+//! worker; the others run again elsewhere), tasks for it alone, parts of multicasts. A word counts
+//! for a death if its task was submitted before.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -26,6 +27,8 @@ const GOAL: Duration = Duration::from_millis(10);
 const MOURNING: Duration = Duration::from_millis(15);
 /// One submit in so many goes to every worker.
 const MULTICAST_EACH: u64 = 200;
+/// One victim in so many has a part of a multicast for certain, as far as it is not done by then.
+const MULTICAST_DEATH_EACH: usize = 5;
 /// Submits that one turn makes at most, should the load have fallen behind.
 const BURST: u32 = 64;
 
@@ -151,12 +154,11 @@ impl Hunt {
                 let Some(seat) = self.pick() else {
                     return Ok(Step::Wait(now + Duration::from_millis(1)));
                 };
-                let bait = Work {
-                    told: false,
-                    ..Work::ENDLESS
-                };
-                arena.submit_to(seat, bait)?;
-                let delay = Duration::from_micros(1_000 + self.random.next_u64() % 5_000);
+                if self.deaths.len().is_multiple_of(MULTICAST_DEATH_EACH) {
+                    arena.submit(Aim::All, self.work, 1)?;
+                }
+                arena.submit_to(seat, Work::ENDLESS)?;
+                let delay = Duration::from_micros(500 + self.random.next_u64() % 1_500);
                 let at = Instant::now() + delay;
                 Ok(Step::Kill { seat, at })
             }
@@ -241,6 +243,9 @@ impl Hunt {
 
     fn hear(&mut self, arena: &mut Arena) -> Result<(), Error> {
         while let Some(told) = arena.crew.hear(Duration::ZERO)? {
+            if told.word == Word::Got {
+                continue;
+            }
             let was_empty = std::mem::take(&mut self.empty[told.seat as usize]);
             if !was_empty || told.word == Word::Evicted {
                 let fault = format!("seat {}, alive, lost its place", told.seat);

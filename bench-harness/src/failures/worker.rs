@@ -31,7 +31,7 @@ pub(super) struct Work {
 }
 
 impl Work {
-    /// Longer than any run.
+    /// It ends with its worker's registration.
     pub(super) const ENDLESS: Self = Self {
         micros: u32::MAX,
         told: true,
@@ -116,20 +116,24 @@ pub(crate) fn run(endpoint: &str, seat: u32) -> Result<(), Error> {
 struct Seated {
     worker: RemoteWorker,
     seat: u32,
-    /// What it holds, and until when.
-    running: Vec<(Instant, Assignment)>,
+    /// What it holds, and until when; `None`: for ever.
+    running: Vec<(Option<Instant>, Assignment)>,
 }
 
 impl Seated {
     fn turn(&mut self) -> Result<(), Error> {
         let now = Instant::now();
-        let next = self.running.iter().map(|&(due, _)| due).min();
+        let next = self.running.iter().filter_map(|&(due, _)| due).min();
         let wait = next.map_or(LOOK, |due| due.saturating_duration_since(now).min(LOOK));
         if let Some(event) = self.worker.wait(wait).map_err(Error::system)? {
             self.handle(event)?;
         }
         let now = Instant::now();
-        while let Some(at) = self.running.iter().position(|&(due, _)| due <= now) {
+        while let Some(at) = self
+            .running
+            .iter()
+            .position(|&(due, _)| due.is_some_and(|due| due <= now))
+        {
             let (_, assignment) = self.running.swap_remove(at);
             self.worker.report(&assignment, Verdict::Completed, None);
         }
@@ -138,7 +142,10 @@ impl Seated {
 
     fn handle(&mut self, event: WorkerEvent<ZmqPayload>) -> Result<(), Error> {
         match event {
-            WorkerEvent::Registered { worker, epoch } => self.say(&Word::Registered(worker, epoch)),
+            WorkerEvent::Registered { worker, epoch } => {
+                self.give_up_endless();
+                self.say(&Word::Registered(worker, epoch))
+            }
             WorkerEvent::Evicted => {
                 self.worker.register();
                 self.say(&Word::Evicted)
@@ -147,6 +154,7 @@ impl Seated {
                 let work = Work::of(&payload)
                     .ok_or_else(|| Error::System("a task that is none of ours".into()))?;
                 let due = Instant::now() + Duration::from_micros(work.micros.into());
+                let due = (work != Work::ENDLESS).then_some(due);
                 self.running.push((due, assignment));
                 if work.told {
                     self.say(&Word::Got)?;
@@ -164,6 +172,17 @@ impl Seated {
                 Ok(())
             }
             _ => Ok(()),
+        }
+    }
+
+    /// What an earlier registration was given and would never end, while it holds a slot.
+    fn give_up_endless(&mut self) {
+        for (due, assignment) in std::mem::take(&mut self.running) {
+            if due.is_some() {
+                self.running.push((due, assignment));
+            } else {
+                self.worker.report(&assignment, Verdict::Aborted, None);
+            }
         }
     }
 
