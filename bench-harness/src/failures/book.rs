@@ -52,7 +52,7 @@ pub(super) struct Counts {
     pub(super) completed: u64,
     /// Tasks and parts that were lost with a worker.
     pub(super) lost: u64,
-    /// Tasks that were started more than once.
+    /// Tasks that were started more than once, by their outcomes.
     pub(super) rerun: u64,
     /// Tasks for a worker that was gone when they arrived.
     pub(super) too_late: u64,
@@ -105,6 +105,11 @@ impl Book {
                 part,
                 ..
             } => (task, outcome, worker, attempts, part),
+            ClientEvent::Notice {
+                task,
+                worker: (_, epoch),
+                ..
+            } => return self.note_rerun(task, epoch, at),
             ClientEvent::Rejected(why) => return self.fault(format!("a rejection: {why}")),
             _ => return,
         };
@@ -146,6 +151,20 @@ impl Book {
             self.counts.ended += 1;
             self.open.remove(&task);
         }
+    }
+
+    /// An execution was lost, and the task runs again.
+    fn note_rerun(&mut self, task: TaskId, epoch: Epoch, at: Instant) {
+        let Some(open) = self.open.get(&task) else {
+            return self.fault(format!("task {}: runs again after its outcome", task.0));
+        };
+        let (aim, submitted) = (open.aim, open.submitted);
+        self.losses.push(Loss {
+            aim,
+            epoch,
+            submitted,
+            at,
+        });
     }
 
     pub(super) fn fault(&mut self, fault: String) {

@@ -3,9 +3,9 @@
 //!
 //! Each victim is given one task for it alone that would never end, 0.5 to 2 ms before it is
 //! killed, every fifth one a part of a multicast before that. Beside it, it may hold whatever the
-//! load has brought: tasks for any worker (two of three may start only once, so they end with their
-//! worker; the others run again elsewhere), tasks for it alone, parts of multicasts. A word counts
-//! for a death if its task was submitted before.
+//! load has brought: tasks for any worker (one of three may start only once, so it ends with its
+//! worker; the others run again elsewhere, which the client is told as well), tasks for it alone,
+//! parts of multicasts. A word counts for a death if its task was submitted before.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -48,6 +48,7 @@ pub(super) fn run(options: &Options, folder: &Path) -> Result<(), Error> {
     let mut table = Table::new(&[
         "way",
         "kills",
+        "of those, nothing outstanding",
         "capacity /s",
         "words: any",
         "one",
@@ -218,7 +219,7 @@ impl Hunt {
                             arena.submit_to(seat, self.work)?;
                         }
                     }
-                    1 | 2 => arena.submit(Aim::Any, self.work, 1)?,
+                    1 => arena.submit(Aim::Any, self.work, 1)?,
                     _ => arena.submit(Aim::Any, self.work, Submit::ATTEMPTS_ANY)?,
                 }
                 1
@@ -274,6 +275,7 @@ impl Hunt {
         table.push(vec![
             way.label().into(),
             self.deaths.len().to_string(),
+            self.silent().to_string(),
             format!("{:.0}", self.capacity),
             words(0).to_string(),
             words(1).to_string(),
@@ -296,13 +298,19 @@ impl Hunt {
         }
     }
 
-    fn check(self, arena: &mut Arena) -> Result<(), Error> {
-        for fault in self.faults {
-            arena.book.fault(fault);
-        }
+    /// Victims that no word was about.
+    fn silent(&self) -> usize {
         let silent = self.deaths.iter().filter(|death| death.last.is_none());
-        let silent = silent.count();
-        if silent > 0 {
+        silent.count()
+    }
+
+    fn check(self, arena: &mut Arena) -> Result<(), Error> {
+        for fault in &self.faults {
+            arena.book.fault(fault.clone());
+        }
+        // What had not reached the controller yet is refused: it was not outstanding on the victim.
+        let (silent, too_late) = (self.silent() as u64, arena.book.counts().too_late);
+        if silent > too_late {
             arena
                 .book
                 .fault(format!("{silent} deaths were never told of"));
