@@ -234,7 +234,9 @@ fn descriptors_that_are_used_again_hit_nobody_else() {
         let mut all = kept.clone();
         all.push(lost);
         let seen = outcomes(&mut client, &all);
-        assert_eq!(seen[&lost][0].outcome, Outcome::WorkerLost);
+        // The kill may even be noticed before the task arrives.
+        let gone = [Outcome::WorkerLost, Outcome::Refused(Refusal::NoSuchName)];
+        assert!(gone.contains(&seen[&lost][0].outcome), "{:?}", seen[&lost]);
         for task in kept {
             assert_eq!(seen[&task][0].outcome, Outcome::Completed, "round {round}");
         }
@@ -251,10 +253,13 @@ fn a_storm_leaves_no_descriptor_behind() {
     const WORKERS: usize = 64;
     let controller = ControllerProcess::start(&[]);
     let mut client = controller.client(&context());
-    let fds = || {
+    let open = || {
         let folder = format!("/proc/{}/fd", controller.process.0.id());
-        fs::read_dir(folder).expect("it runs").count()
+        let open = fs::read_dir(folder).expect("it runs").flatten();
+        let open = open.map(|fd| fs::read_link(fd.path()).unwrap_or_default());
+        open.collect::<Vec<_>>()
     };
+    let fds = || open().len();
     let before = fds();
     for round in 0..3 {
         let mut workers: Vec<Process> = (0..WORKERS)
@@ -274,8 +279,11 @@ fn a_storm_leaves_no_descriptor_behind() {
         }
         let end = Instant::now() + PATIENCE;
         while fds() > before {
-            let now = fds();
-            assert!(Instant::now() < end, "round {round}: {now}, not {before}");
+            let open = open();
+            assert!(
+                Instant::now() < end,
+                "round {round}: {before} grew to {open:?}"
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
     }
