@@ -184,6 +184,7 @@ impl Starting {
                         endpoints,
                         shards,
                         payload,
+                        heartbeat: None,
                     },
                 )
             }

@@ -16,12 +16,14 @@
 //! `bench-harness icounts` is another program under the same roof: it counts instructions instead
 //! of measuring times ([`icounts`]). `bench-harness starvation` is a third: how long a ready worker
 //! waits when all threads spin ([`spin_wait`]). And `bench-harness contention` races the lock-free
-//! joints against those of others ([`contention`]).
+//! joints against those of others ([`contention`]); `bench-harness failures` kills, stops and cuts
+//! off ([`failures`]).
 
 mod alloc;
 mod child;
 mod contention;
 mod error;
+mod failures;
 mod hgrm;
 mod icounts;
 mod lane;
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         }
         (Some("starvation"), first) => spin_wait::run(first.into_iter().chain(arguments)),
         (Some("contention"), first) => contention::run(first.into_iter().chain(arguments)),
+        (Some("failures"), first) => failures::run(first.into_iter().chain(arguments)),
         (Some("icounts"), first) => icounts::run(first.into_iter().chain(arguments)),
         (Some(icounts::CHILD), first) => icounts::run_child(first.into_iter().chain(arguments)),
         _ => options::Options::from_command_line().and_then(run::run),

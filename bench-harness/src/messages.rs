@@ -22,6 +22,8 @@ pub(crate) enum Role {
         shards: u16,
         /// The largest payload that will come.
         payload: u32,
+        /// How silent peers are found, if not by the defaults.
+        heartbeat: Option<HeartbeatMs>,
     },
     /// The thinnest forwarder over libzmq.
     Floor {
@@ -71,6 +73,13 @@ pub(crate) enum Role {
         /// Bytes of every message.
         payload: u32,
     },
+    /// One worker, to be killed or stopped; what it tells is read by lines of its own.
+    FailureWorker {
+        /// Where it attaches.
+        endpoint: String,
+        /// It is in its name.
+        seat: u32,
+    },
     /// Two threads that wake each other: the floor of threads that sleep.
     HandOver,
     /// Client, dispatcher and workers in one process.
@@ -82,6 +91,15 @@ pub(crate) enum Role {
         /// Bytes of a task's payload.
         payload: u32,
     },
+}
+
+/// Milliseconds between two heartbeats, and those that an answer may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HeartbeatMs {
+    /// Between two.
+    pub(crate) interval: u64,
+    /// For an answer.
+    pub(crate) timeout: u64,
 }
 
 /// Where a system takes its peers.

@@ -1,10 +1,13 @@
 //! The system under test: the very controller that the `taskyard` program runs.
 
+use std::time::Duration;
+
 use taskyard_controller::{Controller, Mode as ControllerMode, Options};
+use taskyard_zmq::Heartbeat;
 
 use super::serve;
 use crate::error::Error;
-use crate::messages::Endpoints;
+use crate::messages::{Endpoints, HeartbeatMs};
 use crate::options::Mode;
 
 /// Controls until the process is ended.
@@ -13,6 +16,7 @@ pub(super) fn run(
     endpoints: Endpoints,
     shards: u16,
     payload: u32,
+    heartbeat: Option<HeartbeatMs>,
 ) -> Result<(), Error> {
     let clients = endpoints.clients.parse().map_err(Error::system)?;
     let workers = endpoints.workers.parse().map_err(Error::system)?;
@@ -25,6 +29,10 @@ pub(super) fn run(
     options.shards = shards;
     options.connection_dir = endpoints.connection.unwrap_or(options.connection_dir);
     options.payload_max = options.payload_max.max(payload as usize);
+    if let Some(HeartbeatMs { interval, timeout }) = heartbeat {
+        let [interval, timeout] = [interval, timeout].map(Duration::from_millis);
+        options.heartbeat = Some(Heartbeat::new(interval, timeout).map_err(Error::system)?);
+    }
     let controller = Controller::start(&options).map_err(Error::system)?;
     let endpoints = Endpoints {
         clients: controller.clients_endpoint().to_string(),

@@ -39,7 +39,8 @@ pub(crate) fn run(role: &str) -> Result<(), Error> {
             endpoints,
             shards,
             payload,
-        } => controller::run(mode, endpoints, shards, payload),
+            heartbeat,
+        } => controller::run(mode, endpoints, shards, payload, heartbeat),
         Role::Floor { endpoints } => floor::run(&endpoints),
         Role::Raw { endpoints, payload } => raw::run(&endpoints, payload),
         Role::Workers {
@@ -59,6 +60,7 @@ pub(crate) fn run(role: &str) -> Result<(), Error> {
             payload,
         } => client::run(&endpoint, connection.as_deref(), payload),
         Role::RawClient { endpoint, payload } => raw_peers::run_client(&endpoint, payload),
+        Role::FailureWorker { endpoint, seat } => crate::failures::run_worker(&endpoint, seat),
         Role::HandOver => hand_over::run(),
         Role::Inproc {
             workers,
