@@ -67,6 +67,15 @@ pub(super) enum Which {
     },
 }
 
+/// What is said of a task that was taken from the pool.
+#[derive(Clone, Copy, Debug, Arbitrary)]
+pub(super) enum Told {
+    Claimed,
+    Prefetched,
+    /// Nothing yet.
+    Later,
+}
+
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, Arbitrary)]
 pub(super) enum End {
@@ -99,8 +108,10 @@ pub(super) enum Operation {
     /// A worker takes from its mailbox.
     TakeMail(Pick),
     /// A worker takes from the pool, and says so at once or not.
-    TakePool(Pick, bool),
+    TakePool(Pick, Told),
     Claimed(Which),
+    /// Claimed for a worker without a free slot, and sent ahead.
+    Prefetched(Which),
     /// A claimed task comes back.
     Returned(Which),
     Reported(Which, End),

@@ -10,7 +10,7 @@ use taskyard_core::{
     WorkerId,
 };
 
-use super::operation::{Applicant, Choice, End, Goal, Operation, Pick, Which, Wish};
+use super::operation::{Applicant, Choice, End, Goal, Operation, Pick, Told, Which, Wish};
 
 const PORTS: u16 = 2;
 
@@ -235,6 +235,11 @@ impl Yard {
                 let job = self.job(which);
                 self.claimed(job);
             }
+            Operation::Prefetched(which) => {
+                self.credit_is_honest = false;
+                let job = self.job(which);
+                self.prefetched(job);
+            }
             Operation::Returned(which) => {
                 let job = self.job(which);
                 self.scheduler
@@ -311,16 +316,17 @@ impl Yard {
         }
     }
 
-    fn take_pool(&mut self, pick: Pick, tell: bool) {
+    fn take_pool(&mut self, pick: Pick, told: Told) {
         let (worker, epoch) = self.worker(pick);
         let Some(envelope) = self.pool.pop_front() else {
             return;
         };
-        match self.claim(envelope, worker, epoch) {
-            Some(job) if tell => self.claimed(job),
+        match (self.claim(envelope, worker, epoch), told) {
+            (Some(job), Told::Claimed) => self.claimed(job),
+            (Some(job), Told::Prefetched) => self.prefetched(job),
             // It may be told later, by an operation of its own.
-            Some(_) => {}
-            None => self.scheduler.handle_discarded(self.now, Source::Pool),
+            (Some(_), Told::Later) => {}
+            (None, _) => self.scheduler.handle_discarded(self.now, Source::Pool),
         }
     }
 
@@ -343,6 +349,11 @@ impl Yard {
     fn claimed(&mut self, job: Job) {
         self.scheduler
             .handle_claimed(self.now, job.handle, job.attempt, job.worker, job.epoch);
+    }
+
+    fn prefetched(&mut self, job: Job) {
+        self.scheduler
+            .handle_prefetched(self.now, job.handle, job.attempt, job.worker, job.epoch);
     }
 
     /// Of no envelope that was seen.
