@@ -78,7 +78,7 @@ impl Yard {
         *self.scheduler.stats()
     }
 
-    /// What holds after every operation, whatever it was.
+    /// What holds after any operation.
     pub(super) fn check(&self) {
         self.scheduler.sanity_check();
         if self.credit_is_honest {
@@ -403,7 +403,6 @@ impl Yard {
                 }
                 Effect::Share { .. } | Effect::Release { .. } => {}
             }
-            self.check();
         }
     }
 
