@@ -22,7 +22,9 @@ use taskyard_dispatcher::{Event, Payload};
 use crate::codes::{Rejection, Topic, write_outcome};
 use crate::peer::{FromInline, Outbox, PeerKey, Side};
 use crate::peers::{NumberMap, Peers};
-use crate::sessions::{SessionCounts, SessionOptions, SessionStats, Turn, send_rejected, send_with};
+use crate::sessions::{
+    SessionCounts, SessionOptions, SessionStats, Turn, send_rejected, send_with,
+};
 use crate::submits::{count_refusal, read_submit};
 use crate::wire::{Flags, Head, Header, Kind, Message, WireError};
 

@@ -144,13 +144,10 @@ impl WorkerStage {
     /// Memory is bounded, whatever the controller says; what was sent is numbered without gaps, and
     /// is about what it was given.
     fn check(&mut self) {
-        let (slots, prefetch) = (usize::from(SLOTS), usize::from(PREFETCH));
         assert_eq!(self.state.running().len(), self.running.len());
-        assert!(self.running.len() <= slots, "more than there are slots");
-        assert!(
-            self.state.waiting() <= slots + prefetch,
-            "more in advance than was asked for"
-        );
+        let sent_max = 2 * usize::from(SLOTS + PREFETCH);
+        let sent = self.running.len() + self.state.waiting();
+        assert!(sent <= sent_max, "{sent} tasks at once");
         while let Some(header) = self.wire.said.pop_front() {
             match header.kind {
                 Kind::Register => {
@@ -163,6 +160,12 @@ impl WorkerStage {
                     self.last_seq = header.seq;
                     let known = self.reported.contains(&(header.id, header.attempt));
                     assert!(known, "a made-up result");
+                }
+                // The verdict of one that still runs.
+                Kind::HandIn if header.code == 3 => {
+                    let mut running = self.running.iter();
+                    let known = running.any(|other| other.handle.to_bits() == header.id);
+                    assert!(known, "it does not run");
                 }
                 Kind::HandIn => {
                     let known = self.reported.contains(&(header.id, header.attempt));

@@ -67,6 +67,14 @@ pub(super) enum Which {
     },
 }
 
+/// How a worker goes.
+#[derive(Clone, Copy, Debug, Arbitrary)]
+pub(super) enum Way {
+    Left,
+    Closed,
+    Stalled,
+}
+
 /// What is said of a task that was taken from the pool.
 #[derive(Clone, Copy, Debug, Arbitrary)]
 pub(super) enum Told {
@@ -99,7 +107,7 @@ pub(super) enum Operation {
     Cancel(Pick, u8),
     Ack(Pick, u8),
     WorkerUp(Applicant),
-    WorkerDown(Pick),
+    WorkerDown(Pick, Way),
     Drained(Pick),
     SlotFreed(Pick),
     Hold(Pick, bool),
@@ -119,7 +127,13 @@ pub(super) enum Operation {
     Started(Which),
     /// It is given back.
     GivenBack(Which),
-    HandedIn(Which, End, Option<bool>),
+    /// By the process that was given it, or by another.
+    HandedIn(bool, Which, End, Option<bool>),
+    StillRuns(bool, Which, Option<bool>),
+    /// A result from before a restart: of which client, and which of its tasks.
+    EarlyResult(u8, u8, End, Option<bool>),
+    EarlyRun(u8, u8, Pick),
+    Liveness(Goal),
     /// The answer to a revoke that was not asked for.
     Revoked(u8, u8, u8, bool),
     DiscardedPool,

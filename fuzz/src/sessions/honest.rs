@@ -14,12 +14,20 @@ use super::operation::Goal;
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     incarnations: BTreeSet<(WorkerId, Epoch)>,
+    /// Ids of places and epochs begin anew with each controller: what they say is not looked at any
+    /// more.
+    restarted: bool,
     said: BTreeSet<(WorkerId, Epoch, u64, bool)>,
     /// How often each task may start.
     pub(super) allowed: BTreeMap<u64, u8>,
 }
 
 impl Ledger {
+    pub(super) fn forget_incarnations(&mut self) {
+        self.incarnations.clear();
+        self.restarted = true;
+    }
+
     /// An outcome that names an honest worker is what that worker has said.
     fn check(&self, number: u64, outcome: Outcome, by: (WorkerId, Epoch), payload: Option<&Bytes>) {
         let completed = match outcome {
@@ -27,7 +35,7 @@ impl Ledger {
             Outcome::Failed => false,
             _ => return,
         };
-        if self.incarnations.contains(&by) {
+        if self.incarnations.contains(&by) && !self.restarted {
             let said = self.said.contains(&(by.0, by.1, number, completed));
             assert!(said, "{outcome:?} of {number}, which {by:?} never said");
             if completed {

@@ -41,6 +41,7 @@ pub(super) enum Tail {
 pub(super) enum Forgery {
     Result,
     HandIn,
+    StillRuns,
     Started,
     Revoked,
 }
@@ -85,6 +86,8 @@ pub(super) enum Operation {
         deliveries: u8,
     },
     Pass(u8),
+    /// The controller is started anew.
+    Restart,
     Submit {
         client: bool,
         task: u8,

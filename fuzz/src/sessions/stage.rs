@@ -10,7 +10,10 @@ use super::honest::{self, Client, Ledger, Worker, name_of};
 use super::network::{Bytes, Network, Packet, Place, Rest, Seen, side_of};
 use super::operation::{Forgery, Operation, Pick, Tail, Wording};
 
+/// The boot id of the first controller; those that follow it count up.
 const BOOT: u64 = 0xb007;
+/// The code of a hand-in that says that an attempt still runs (`docs/PROTOCOL.md`).
+const STILL_RUNS: u8 = 3;
 /// Connections that are remembered on each side.
 const PEERS_MAX: usize = 7;
 /// Room of the rings: they are full all the time.
@@ -31,6 +34,7 @@ pub(super) struct Stage {
     workers: [Worker; 2],
     ledger: Ledger,
     secret: u64,
+    boot: u64,
 }
 
 fn config() -> Config {
@@ -49,21 +53,31 @@ fn config() -> Config {
         keep_outcomes_ms: 40,
         abort_grace_ms: 10,
         rejoin_grace_ms: 5,
+        stall_grace_ms: 10,
+        restart_grace_ms: 20,
         queue_ahead: 1,
         work_per_poll: 4,
         ..Config::default()
     }
 }
 
+type Controller = (Dispatcher<Bytes>, Port<Bytes>, Sessions<Bytes>);
+
+fn controller(boot: u64, secret: u64) -> Controller {
+    let parker = ThreadParker::new();
+    let dispatcher = Dispatcher::new(config(), parker.unparker()).expect("a sane config");
+    let mut dispatcher = dispatcher.with_ring_capacity(RING);
+    let port = dispatcher.attach(parker.unparker()).expect("a first port");
+    let mut options = SessionOptions::new(boot);
+    options.peers_max = PEERS_MAX;
+    options.payload_max = 12;
+    options.ticket_key = u128::from(secret);
+    (dispatcher, port, Sessions::new(options))
+}
+
 impl Stage {
     pub(super) fn new(secret: u64, fault: Option<Fault>) -> Self {
-        let parker = ThreadParker::new();
-        let dispatcher = Dispatcher::new(config(), parker.unparker()).expect("a sane config");
-        let mut dispatcher = dispatcher.with_ring_capacity(RING);
-        let port = dispatcher.attach(parker.unparker()).expect("a first port");
-        let mut options = SessionOptions::new(BOOT);
-        options.peers_max = PEERS_MAX;
-        options.payload_max = 12;
+        let (dispatcher, port, sessions) = controller(BOOT, secret);
         let mut network = Network::new(fault);
         let mut place = |at_workers| {
             let place = network.connect(at_workers, false);
@@ -76,13 +90,14 @@ impl Stage {
         Self {
             dispatcher,
             port,
-            sessions: Sessions::new(options),
+            sessions,
             network,
             now: Instant(1),
             clients,
             workers,
             ledger: Ledger::default(),
             secret,
+            boot: BOOT,
         }
     }
 
@@ -180,6 +195,7 @@ impl Stage {
                 replies,
                 deliveries,
             } => self.answer(replies % 8, deliveries % 8),
+            Operation::Restart => self.restart(),
             Operation::Pass(ms) => self.now = self.now.after_ms(u64::from(ms) / 4),
             of_honest => self.honest(of_honest),
         }
@@ -270,6 +286,20 @@ impl Stage {
         *self.place_of(who) = new;
     }
 
+    /// Another controller in the place of this one: all connections are new, and nothing is known.
+    fn restart(&mut self) {
+        self.boot += 1;
+        let (dispatcher, port, sessions) = controller(self.boot, self.secret);
+        (self.port, self.dispatcher, self.sessions) = (port, dispatcher, sessions);
+        (0..4).for_each(|who| self.cut(who, (0, 0, u8::MAX)));
+        self.network
+            .connections
+            .retain(|_, connection| !connection.hostile && !connection.broken);
+        self.network.seen.clear();
+        self.ledger.forget_incarnations();
+        self.now = Instant(1);
+    }
+
     // ---- the shard ----
 
     fn push(&mut self, place: Place, packet: Packet) {
@@ -301,7 +331,9 @@ impl Stage {
             sessions.handle_message(side, peer, &packet.first, incoming, port, network);
         } else if broken {
             network.connections.remove(&place);
-            sessions.handle_peer_gone(side, peer, port);
+            // Some losses are noticed after a stall of our own.
+            let stalled = peer.0.is_multiple_of(4);
+            sessions.handle_peer_gone(side, peer, stalled, port);
         }
         port.flush();
     }
@@ -336,6 +368,7 @@ impl Stage {
             };
             sessions.handle_delivery(delivery, port, network);
         }
+        while sessions.poll_log().is_some() {}
         sessions.settle(port);
         port.flush();
     }
@@ -355,7 +388,7 @@ impl Stage {
             self.turn();
             self.check();
             if self.clients.iter().all(Client::is_done) && self.dispatcher.tasks() == 0 {
-                return (*self.sessions.stats(), *self.dispatcher.stats());
+                return (self.sessions.stats(), *self.dispatcher.stats());
             }
         }
         let left = self.clients.iter().filter(|client| !client.is_done());
@@ -411,7 +444,7 @@ impl Stage {
     fn forge(&self, forgery: Forgery, attempt: Pick, shift: u8) -> Packet {
         let kind = match forgery {
             Forgery::Result => Kind::Result,
-            Forgery::HandIn => Kind::HandIn,
+            Forgery::HandIn | Forgery::StillRuns => Kind::HandIn,
             Forgery::Started => Kind::Started,
             Forgery::Revoked => Kind::Revoked,
         };
@@ -421,12 +454,16 @@ impl Stage {
         (header.worker, header.epoch) = (seen.worker, seen.epoch);
         (header.id, header.attempt) = (seen.id, seen.attempt);
         if self.network.fault == Some(Fault::Impostor) {
-            header.seq = (self.secret + u64::from(shift % 2)) as u32;
+            let instance = self.secret + u64::from(shift % 2);
+            (header.seq, header.ack) = (instance as u32, (instance >> 32) as u32);
+        }
+        if matches!(forgery, Forgery::StillRuns) {
+            header.code = STILL_RUNS;
         }
         let head = Head::new(&header);
         let mut head = match forgery {
             Forgery::Result if shift % 4 < 3 => head,
-            _ => head.boot(BOOT),
+            _ => head.boot(self.boot),
         };
         let lie = (shift % 2 == 0).then(|| honest::bytes_of(u64::MAX));
         Packet::new(&mut head, lie)
@@ -457,7 +494,7 @@ impl Stage {
             head = head.deadlines(small(wording.extra), 0);
         }
         if wording.flags & 0x20 != 0 || kind == Kind::HandIn {
-            head = head.boot(if wording.shift == 255 { 1 } else { BOOT });
+            head = head.boot(self.boot - u64::from(wording.shift == 255));
         }
         end_with(head, wording.tail)
     }
