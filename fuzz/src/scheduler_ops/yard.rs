@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, VecDeque};
 use taskyard_core::{
     Attempt, AttemptAt, ClientHello, ClientId, Config, Cursor, Effect, Envelope, Epoch, Instant,
     LabelKey, Labels, Loss, NameKey, Origin, PortId, Priority, Registered, Registration, Reply,
-    Report, Revoked, Scheduler, Select, Source, Stamp, Stats, Submit, Sweep, Target, TaskHandle,
-    TaskId, Token, Verdict, WorkerId,
+    Report, Reported, Revoked, Scheduler, Select, Source, Stamp, Stats, Submit, Sweep, Target,
+    TaskHandle, TaskId, Token, Verdict, WorkerId,
 };
 
 use super::operation::{Applicant, Choice, End, Goal, Operation, Pick, Told, Way, Which, Wish};
@@ -52,6 +52,8 @@ impl Yard {
             pool: 4,
             quota: 7,
             payload_bytes: 900,
+            result_bytes: 300,
+            outcome_bytes_unread: 200,
             keep_outcomes_ms: 40,
             abort_grace_ms: 10,
             rejoin_grace_ms: 15,
@@ -59,6 +61,7 @@ impl Yard {
             restart_grace_ms: 20,
             queue_ahead: 1,
             work_per_poll: 3,
+            ..Config::default()
         };
         let limits = config.validate().expect("its numbers make sense");
         Self {
@@ -267,7 +270,9 @@ impl Yard {
             }
             Operation::Reported(which, end) => {
                 let report = report_of(self.job(which), end);
-                let _ = self.scheduler.handle_reported(now, report);
+                if self.scheduler.handle_reported(now, report) == Reported::Counted {
+                    self.store_result(report.handle);
+                }
             }
             Operation::HandedIn(by, which, end, answer) => {
                 let report = report_of(self.job(which), end);
@@ -411,6 +416,14 @@ impl Yard {
     fn discard(&mut self, source: Source) {
         self.credit_is_honest = false;
         self.scheduler.handle_discarded(self.now, source);
+    }
+
+    fn store_result(&mut self, handle: TaskHandle) {
+        // Of any size, which its handle decides.
+        let bytes = (handle.to_bits() % 97) as u32;
+        if self.scheduler.has_room_for_result(bytes.into()) {
+            self.scheduler.handle_result_stored(handle, bytes);
+        }
     }
 
     fn list(&self, choice: Choice, steps: u8) {

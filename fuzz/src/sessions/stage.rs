@@ -22,7 +22,7 @@ const RING: usize = 8;
 /// a place of the worker table.
 const AWAITED_MAX: usize = 2 * RING + 8;
 /// Turns until everything must be over.
-const TURNS_MAX: u32 = 600;
+const TURNS_MAX: u32 = 200;
 
 pub(super) struct Stage {
     dispatcher: Dispatcher<Bytes>,
@@ -49,7 +49,9 @@ fn config() -> Config {
         mailbox: 4,
         pool: 4,
         quota: 8,
-        payload_bytes: 900,
+        payload_bytes: 120,
+        result_bytes: 30,
+        outcome_bytes_unread: 20,
         keep_outcomes_ms: 40,
         abort_grace_ms: 10,
         rejoin_grace_ms: 5,
@@ -386,8 +388,8 @@ impl Stage {
         (0..4).for_each(|who| self.cut(who, (u8::MAX, 0, u8::MAX)));
         for _ in 0..TURNS_MAX {
             self.turn();
-            self.check();
             if self.clients.iter().all(Client::is_done) && self.dispatcher.tasks() == 0 {
+                self.check();
                 return (self.sessions.stats(), *self.dispatcher.stats());
             }
         }
@@ -417,7 +419,7 @@ impl Stage {
             client.retry();
         }
         self.speak();
-        self.now = self.now.after_ms(1);
+        self.now = self.now.after_ms(4);
     }
 
     // ---- what is said with bad intent ----
