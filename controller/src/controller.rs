@@ -4,12 +4,15 @@ use std::thread::JoinHandle;
 
 use taskyard_dispatcher::{Clock, Dispatcher, Port, Runner, RunnerOptions, random_u64};
 use taskyard_zmq::{
-    Context, ContextOptions, Endpoint, Shard, ShardOptions, StopFlag, ZmqPayload,
-    controller_descriptors, raise_descriptor_limit,
+    Context, ContextOptions, Endpoint, MemoryBound, QueueLimits, Shard, ShardOptions, StopFlag,
+    ZmqPayload, controller_descriptors, raise_descriptor_limit,
 };
 
 use crate::error::Error;
 use crate::options::{Mode, Options};
+
+/// Connections that may come to be turned away.
+const PEERS_SPARE: usize = 64;
 
 type Thread = JoinHandle<Result<(), taskyard_zmq::Error>>;
 
@@ -136,6 +139,7 @@ fn check_shards(given: u16) -> Result<(), Error> {
 /// The first shard has both endpoints; the others have one for the workers that it sends on to
 /// them.
 fn bind_shards(context: &Context, options: &Options) -> Result<Vec<Shard>, Error> {
+    let queues = queues(options)?;
     let boot = random_u64();
     let mut shards = Vec::new();
     for index in 0..options.shards {
@@ -147,6 +151,8 @@ fn bind_shards(context: &Context, options: &Options) -> Result<Vec<Shard>, Error
         shard.boot = boot;
         shard.heartbeat = options.heartbeat;
         shard.payload_max = options.payload_max;
+        shard.queues = queues;
+        shard.peers_max = peers_max(options);
         shards.push(Shard::bind(context, &shard)?);
     }
     let endpoints: Vec<_> = shards
@@ -155,6 +161,24 @@ fn bind_shards(context: &Context, options: &Options) -> Result<Vec<Shard>, Error
         .collect();
     shards[0].spread_over(&endpoints);
     Ok(shards)
+}
+
+/// What libzmq may hold; says what all of it comes to.
+fn queues(options: &Options) -> Result<QueueLimits, Error> {
+    let limits = options
+        .capacities
+        .validate()
+        .map_err(taskyard_dispatcher::Error::from)?;
+    let queues = QueueLimits::new(&limits, options.payload_max, options.receive_bytes);
+    let bound = MemoryBound::new(&limits, &queues, options.payload_max, options.shards);
+    tracing::info!("{bound}");
+    Ok(queues)
+}
+
+/// All peers at once, and all of them again before the old connections are noticed to be gone.
+fn peers_max(options: &Options) -> usize {
+    let peers = options.capacities.workers.max(options.capacities.clients);
+    2 * peers as usize + PEERS_SPARE
 }
 
 /// Where the shard `index` listens: on the same interface with a port of its own, or beside the

@@ -74,6 +74,8 @@ pub struct Options {
     pub capacities: Config,
     /// The largest payload taken, in bytes.
     pub payload_max: usize,
+    /// Bytes of each peer's messages that are read ahead, about.
+    pub receive_bytes: usize,
     /// How silent peers are found; `None`: not at all.
     pub heartbeat: Option<Heartbeat>,
 }
@@ -94,6 +96,7 @@ impl Options {
             idle: IdleStrategy::Backoff,
             capacities: Config::default(),
             payload_max: 16 << 20,
+            receive_bytes: 64 << 20,
             heartbeat: Some(Heartbeat::default()),
         }
     }
