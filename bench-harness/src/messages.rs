@@ -77,6 +77,8 @@ pub(crate) enum Role {
     FailureWorker {
         /// Where it attaches.
         endpoint: String,
+        /// The folder with its key.
+        connection: Option<PathBuf>,
         /// It is in its name.
         seat: u32,
     },

@@ -5,13 +5,16 @@ use std::thread::JoinHandle;
 
 use taskyard_dispatcher::{Clock, Dispatcher, Port, Runner, RunnerOptions};
 use taskyard_zmq::{
-    Context, ContextOptions, Endpoint, Shard, ShardOptions, StopFlag, ZmqPayload,
-    controller_descriptors, raise_descriptor_limit,
+    Context, ContextOptions, Endpoint, MemoryBound, QueueLimits, Shard, ShardOptions, StopFlag,
+    ZmqPayload, controller_descriptors, raise_descriptor_limit,
 };
 
 use crate::access::{Access, Place};
 use crate::error::Error;
 use crate::options::{Mode, Options};
+
+/// Connections that may come to be turned away.
+const PEERS_SPARE: usize = 64;
 
 type Thread = JoinHandle<Result<(), taskyard_zmq::Error>>;
 
@@ -168,6 +171,8 @@ fn bind_shards(context: &Context, options: &Options, access: &Access) -> Result<
     common.security = access.security().clone();
     common.ticket_key = access.ticket_key().half();
     common.insecure_network = options.insecure_network;
+    common.queues = queues(options)?;
+    common.peers_max = peers_max(options);
     let mut shards = vec![bind_first(context, &common, [clients, workers])?];
     for index in 1..options.shards {
         let mut shard = common.clone();
@@ -201,6 +206,24 @@ fn bind_first(
             other => return Ok(other?),
         }
     }
+}
+
+/// What libzmq may hold; says what all of it comes to.
+fn queues(options: &Options) -> Result<QueueLimits, Error> {
+    let limits = options
+        .capacities
+        .validate()
+        .map_err(taskyard_dispatcher::Error::from)?;
+    let queues = QueueLimits::new(&limits, options.payload_max, options.receive_bytes);
+    let bound = MemoryBound::new(&limits, &queues, options.payload_max, options.shards);
+    tracing::info!("{bound}");
+    Ok(queues)
+}
+
+/// All peers at once, and all of them again before the old connections are noticed to be gone.
+fn peers_max(options: &Options) -> usize {
+    let peers = options.capacities.workers.max(options.capacities.clients);
+    2 * peers as usize + PEERS_SPARE
 }
 
 /// Where the shard `index` listens: on the same interface with a port of its own, or beside the

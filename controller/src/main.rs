@@ -62,6 +62,19 @@ struct ControllerArgs {
     /// The largest payload taken, in bytes.
     #[arg(long, default_value_t = 16 << 20, value_parser = clap::value_parser!(u32).range(1..))]
     payload_max_bytes: u32,
+    /// Bytes of all payloads and results held at once; beyond, new tasks are refused. 0: no limit.
+    #[arg(long, default_value_t = Config::default().payload_bytes)]
+    payload_bytes_max: u64,
+    /// Bytes of results held beyond those; a result that finds them full makes its task fail.
+    #[arg(long, default_value_t = Config::default().result_bytes)]
+    result_bytes_max: u64,
+    /// Bytes of one client's payloads and results held at once; half of --payload-bytes-max if it is
+    /// not given.
+    #[arg(long)]
+    quota_bytes: Option<u64>,
+    /// Bytes of each peer's messages that are read ahead, about.
+    #[arg(long, default_value_t = 64 << 20)]
+    receive_bytes_max: u32,
     /// How often each peer is asked for a sign of life; 0: never.
     #[arg(long, default_value_t = millis(Heartbeat::default().interval()))]
     heartbeat_interval_ms: u64,
@@ -90,6 +103,7 @@ impl ControllerArgs {
         options.core = self.core;
         options.idle = self.idle;
         options.payload_max = self.payload_max_bytes as usize;
+        options.receive_bytes = self.receive_bytes_max as usize;
         options.heartbeat = self.heartbeat()?;
         options.connection_dir.clone_from(&self.connection_dir);
         options.fresh_keys = self.fresh_keys;
@@ -101,6 +115,9 @@ impl ControllerArgs {
         capacities.clients = self.clients_max;
         // 0 stands for half of the tasks.
         capacities.quota = self.quota.unwrap_or(0);
+        capacities.payload_bytes = self.payload_bytes_max;
+        capacities.result_bytes = self.result_bytes_max;
+        capacities.quota_bytes = self.quota_bytes.unwrap_or(0);
         Ok(options)
     }
 

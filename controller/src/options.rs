@@ -75,6 +75,8 @@ pub struct Options {
     pub capacities: Config,
     /// The largest payload taken, in bytes.
     pub payload_max: usize,
+    /// Bytes of each peer's messages that are read ahead, about.
+    pub receive_bytes: usize,
     /// How silent peers are found; `None`: not at all.
     pub heartbeat: Option<Heartbeat>,
     /// The folder for the connection files; keys and ports of an earlier start are taken from it.
@@ -103,6 +105,7 @@ impl Options {
             idle: IdleStrategy::Backoff,
             capacities: Config::default(),
             payload_max: 16 << 20,
+            receive_bytes: 64 << 20,
             heartbeat: Some(Heartbeat::default()),
             connection_dir: ConnectionDir::default_path(),
             fresh_keys: false,

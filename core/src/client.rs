@@ -49,6 +49,11 @@ pub(crate) struct ClientRecord {
     pub(crate) resuming: bool,
     /// Records that it occupies: tasks, parts, and outcomes not acknowledged.
     pub(crate) held: u32,
+    /// Bytes of its payloads and results that are stored.
+    pub(crate) held_bytes: u64,
+    /// Outcomes that were sent in this session and not acknowledged, and their bytes.
+    pub(crate) unread: u32,
+    pub(crate) unread_bytes: u64,
     /// The number of the outcome sent last in this session.
     pub(crate) sent: u32,
     /// The last outcome that it has.
@@ -81,6 +86,9 @@ impl ClientRecord {
             keeps: false,
             resuming: false,
             held: 0,
+            held_bytes: 0,
+            unread: 0,
+            unread_bytes: 0,
             sent: 0,
             acked: 0,
             detached_at: Instant(0),

@@ -41,8 +41,20 @@ pub struct Config {
     pub pool: u32,
     /// Tasks and unacknowledged outcomes of one client; 0: half of `tasks`.
     pub quota: u32,
-    /// Bytes of all payloads of tasks that have no outcome; 0: no limit.
+    /// Bytes of all payloads and results that are held, past which no new task is taken; 0: no
+    /// limit.
     pub payload_bytes: u64,
+    /// Bytes of results that are held beyond that. A result that finds them full is dropped, and its
+    /// attempt counts as failed.
+    pub result_bytes: u64,
+    /// Bytes of the payloads and results of one client, past which none of its tasks is taken; 0:
+    /// half of `payload_bytes`.
+    pub quota_bytes: u64,
+    /// Outcomes that a client is sent before it acknowledges one; the others wait here. At least
+    /// [`OUTCOMES_UNREAD_MIN`](Self::OUTCOMES_UNREAD_MIN).
+    pub outcomes_unread: u32,
+    /// Bytes of results that a client is sent before it acknowledges one.
+    pub outcome_bytes_unread: u64,
     /// How long the outcomes of a client that is gone wait for its return, in milliseconds.
     pub keep_outcomes_ms: u64,
     /// How long a worker may take to answer an abort before it counts as lost, in milliseconds.
@@ -75,7 +87,11 @@ impl Default for Config {
             mailbox: 64,
             pool: 4096,
             quota: 0,
-            payload_bytes: 0,
+            payload_bytes: 4 << 30,
+            result_bytes: 1 << 30,
+            quota_bytes: 0,
+            outcomes_unread: 1024,
+            outcome_bytes_unread: 32 << 20,
             keep_outcomes_ms: 300_000,
             abort_grace_ms: 5_000,
             rejoin_grace_ms: 0,
@@ -90,6 +106,9 @@ impl Default for Config {
 impl Config {
     /// The most workers that the 16 bits of a claim word tell apart.
     pub const WORKERS_MAX: u32 = u16::MAX as u32;
+    /// The fewest outcomes that a client must be able to have unread: it may keep so many before it
+    /// acknowledges, and its controller some more before it passes that on.
+    pub const OUTCOMES_UNREAD_MIN: u32 = 128;
     /// The most labels.
     pub const LABELS_MAX: u32 = 1 << 16;
 
@@ -153,10 +172,23 @@ impl Config {
             0 => u64::MAX,
             bytes => bytes,
         };
+        let quota_bytes = match self.quota_bytes {
+            0 if payload_bytes == u64::MAX => u64::MAX,
+            0 => payload_bytes / 2,
+            bytes => bytes,
+        };
+        if self.outcomes_unread < Self::OUTCOMES_UNREAD_MIN {
+            return Err(ConfigError::OutcomesUnread {
+                outcomes: self.outcomes_unread,
+                min: Self::OUTCOMES_UNREAD_MIN,
+            });
+        }
         Ok(Limits {
             config: Self {
                 quota,
                 payload_bytes,
+                quota_bytes,
+                outcome_bytes_unread: self.outcome_bytes_unread.max(1),
                 ..self
             },
         })
@@ -236,10 +268,43 @@ impl Limits {
         self.config.quota
     }
 
-    /// Bytes of all payloads of tasks that have no outcome.
+    /// Bytes of all payloads and results, past which no new task is taken.
     #[must_use]
     pub const fn payload_bytes(&self) -> u64 {
         self.config.payload_bytes
+    }
+
+    /// Bytes of results that are held beyond those.
+    #[must_use]
+    pub const fn result_bytes(&self) -> u64 {
+        self.config.result_bytes
+    }
+
+    /// Bytes of the payloads and results of one client, past which none of its tasks is taken.
+    #[must_use]
+    pub const fn quota_bytes(&self) -> u64 {
+        self.config.quota_bytes
+    }
+
+    /// Outcomes that a client is sent before it acknowledges one.
+    #[must_use]
+    pub const fn outcomes_unread(&self) -> u32 {
+        self.config.outcomes_unread
+    }
+
+    /// Bytes of results that a client is sent before it acknowledges one; the last of them may go
+    /// beyond.
+    #[must_use]
+    pub const fn outcome_bytes_unread(&self) -> u64 {
+        self.config.outcome_bytes_unread
+    }
+
+    /// Bytes of all payloads and results at most.
+    #[must_use]
+    pub const fn stored_bytes_max(&self) -> u64 {
+        self.config
+            .payload_bytes
+            .saturating_add(self.config.result_bytes)
     }
 
     /// How long outcomes wait for a client's return, in milliseconds.

@@ -43,6 +43,14 @@ pub enum ConfigError {
         /// How many there are for all.
         tasks: u32,
     },
+    /// A client acknowledges outcomes in batches, and is sent no more before the first.
+    #[error("outcomes_unread: {outcomes} are fewer than the {min} that a client may keep")]
+    OutcomesUnread {
+        /// What was asked.
+        outcomes: u32,
+        /// The fewest that do.
+        min: u32,
+    },
     /// The number of tasks is out of range.
     #[error("tasks: {tasks} is not within 1 to {max}")]
     Tasks {

@@ -84,6 +84,8 @@ pub struct Stats {
     pub depth_label: u64,
     /// Bytes of the payloads of tasks without an outcome, as far as was said.
     pub payload_bytes: u64,
+    /// Bytes of the results that wait for their clients, as far as was said.
+    pub result_bytes: u64,
     /// Workers that may be given something and have nothing.
     pub hungry: u64,
     /// Envelopes in the pool, tombstones included.

@@ -217,7 +217,8 @@ pub(crate) struct Parts {
     pub(crate) unmade: u32,
     /// Parts that completed.
     pub(crate) completed: u32,
-    /// How many workers had been lost, ever, when it was submitted: later losses were addressed.
+    /// How many workers had been lost, ever, when it was submitted: later losses were addressed. Of
+    /// a task that is no multicast: the bytes of its stored result.
     pub(crate) losses: u32,
 }
 
@@ -414,6 +415,22 @@ impl TaskRecord {
         match self.kind {
             Kind::Part => 0,
             Kind::Single | Kind::Multicast => self.multicast_or_bytes,
+        }
+    }
+
+    /// Notes how many bytes its stored result has; how many it had.
+    pub(crate) const fn set_result_bytes(&mut self, bytes: u32) -> u32 {
+        match self.kind {
+            Kind::Single | Kind::Part => core::mem::replace(&mut self.parts.losses, bytes),
+            Kind::Multicast => 0,
+        }
+    }
+
+    /// How many bytes its stored result has.
+    pub(crate) const fn result_bytes(&self) -> u32 {
+        match self.kind {
+            Kind::Single | Kind::Part => self.parts.losses,
+            Kind::Multicast => 0,
         }
     }
 

@@ -385,6 +385,7 @@ impl<P: Payload> Dispatcher<P> {
                     .handle_given_back(now, handle, attempt, worker, epoch);
             }
             Event::Reported { report, payload } => {
+                let (report, payload) = self.take_result(report, payload);
                 let reported = self.scheduler.handle_reported(now, report);
                 self.store_result(report, reported, payload);
             }
@@ -429,8 +430,7 @@ impl<P: Payload> Dispatcher<P> {
     }
 
     fn submit(&mut self, now: Instant, port: PortId, client: ClientId, submit: Submit, payload: P) {
-        let bytes = (0..payload.frame_count()).filter_map(|frame| payload.frame(frame));
-        let bytes = bytes.map(<[u8]>::len).sum::<usize>();
+        let bytes = payload_len(&payload);
         let submit = submit.payload_bytes(u32::try_from(bytes).unwrap_or(u32::MAX));
         let submitted = if self.has_session(port, client) {
             self.scheduler.handle_submit(now, client, submit)
@@ -470,13 +470,27 @@ impl<P: Payload> Dispatcher<P> {
     }
 
     fn store(&mut self, handle: TaskHandle, payload: Option<P>) {
+        let bytes = payload.as_ref().map_or(0, payload_len);
         match payload {
             Some(payload) => self.tasks.put(handle.index(), payload),
             None => drop(self.tasks.take(handle.index())),
         }
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.scheduler.handle_result_stored(handle, bytes);
+    }
+
+    /// A result that there is no room for is dropped, and its attempt has failed.
+    fn take_result(&self, report: Report, payload: Option<P>) -> (Report, Option<P>) {
+        let bytes = payload.as_ref().map_or(0, payload_len);
+        if self.scheduler.has_room_for_result(bytes as u64) {
+            return (report, payload);
+        }
+        let verdict = Verdict::Failed;
+        (Report { verdict, ..report }, None)
     }
 
     fn handed_in(&mut self, now: Instant, instance: u64, report: Report, payload: Option<P>) {
+        let (report, payload) = self.take_result(report, payload);
         if self.is_being_read(report.handle.index()) {
             // Claimed at this moment: whoever has a result already was not given the task.
             return;
@@ -520,6 +534,10 @@ impl<P: Payload> Dispatcher<P> {
     }
 
     fn early_result(&mut self, now: Instant, origin: Origin, verdict: Verdict, payload: Option<P>) {
+        let bytes = payload.as_ref().map_or(0, payload_len);
+        if !self.scheduler.has_room_for_result(bytes as u64) {
+            return;
+        }
         let mut early = self
             .scheduler
             .handle_early_result(now, origin, verdict, None);
@@ -727,6 +745,12 @@ impl<P: Payload> fmt::Debug for Dispatcher<P> {
             .field("stats", self.scheduler.stats())
             .finish_non_exhaustive()
     }
+}
+
+/// Bytes of all frames together.
+fn payload_len<P: Payload>(payload: &P) -> usize {
+    let frames = (0..payload.frame_count()).filter_map(|frame| payload.frame(frame));
+    frames.map(<[u8]>::len).sum()
 }
 
 /// Wakes the thread that drives a dispatcher, for something that comes through no port.

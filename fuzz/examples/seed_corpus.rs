@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::{fs, io};
 
-use taskyard_fuzz::scheduler_ops;
+use taskyard_fuzz::{scheduler_ops, sessions};
 use taskyard_protocol::wire::{Head, Header, Kind, Message};
 
 const TRIES: u64 = 40_000;
@@ -14,17 +14,34 @@ const TRIES: u64 = 40_000;
 fn main() -> io::Result<()> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     let mut random = Random(0x7a5c_0ffe);
-    seed_operations(&mut random, &corpus.join("scheduler_ops"))?;
+    seed_operations(
+        &mut random,
+        &corpus.join("scheduler_ops"),
+        (200, 3_000),
+        |bytes| format!("{:?}", scheduler_ops::run(bytes)),
+    )?;
+    seed_operations(
+        &mut random,
+        &corpus.join("sessions"),
+        (100, 1_500),
+        |bytes| format!("{:?}", sessions::run(bytes)),
+    )?;
     seed_frames(&mut random, &corpus.join("decode"))
 }
 
-fn seed_operations(random: &mut Random, folder: &Path) -> io::Result<()> {
+/// Bytes that make counters reach a magnitude that none before them did.
+fn seed_operations(
+    random: &mut Random,
+    folder: &Path,
+    (least, more): (usize, usize),
+    run: impl Fn(&[u8]) -> String,
+) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let mut seen = BTreeSet::new();
     for number in 0..TRIES {
-        let len = 200 + random.next() as usize % 3_000;
+        let len = least + random.next() as usize % more;
         let bytes: Vec<u8> = (0..len).map(|_| random.next() as u8).collect();
-        let counters = format!("{:?}", scheduler_ops::run(&bytes));
+        let counters = run(&bytes);
         let before = seen.len();
         seen.extend(features(&counters));
         if seen.len() > before {

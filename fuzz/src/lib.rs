@@ -3,4 +3,6 @@
 //! keeping (`corpus/`), without a nightly compiler.
 
 pub mod decode;
+pub mod remote;
 pub mod scheduler_ops;
+pub mod sessions;

@@ -22,7 +22,9 @@ use taskyard_dispatcher::{Event, Payload};
 use crate::codes::{Rejection, Topic, write_outcome};
 use crate::peer::{FromInline, Outbox, PeerKey, Side};
 use crate::peers::{NumberMap, Peers};
-use crate::sessions::{SessionOptions, SessionStats, Turn, send_rejected, send_with};
+use crate::sessions::{
+    SessionCounts, SessionOptions, SessionStats, Turn, send_rejected, send_with,
+};
 use crate::submits::{count_refusal, read_submit};
 use crate::wire::{Flags, Head, Header, Kind, Message, WireError};
 
@@ -141,6 +143,13 @@ impl ClientSessions {
 
     pub(crate) const fn has_departures(&self) -> bool {
         !self.departures.is_empty()
+    }
+
+    pub(crate) fn count(&self, counts: &mut SessionCounts) {
+        counts.client_peers = self.peers.len();
+        counts.hellos_awaited = self.awaited.len();
+        counts.departures = self.departures.len();
+        counts.client_places = self.by_client.len();
     }
 
     /// A client whose session has ended and whose record does not know it yet.

@@ -192,6 +192,7 @@ pub const fn refusal_to_extra(refusal: Refusal) -> u16 {
         Refusal::NoSession => 6,
         Refusal::Malformed => 7,
         Refusal::PayloadTooLarge => 8,
+        Refusal::BytesFull => 9,
         _ => 0,
     }
 }
@@ -208,6 +209,7 @@ pub const fn refusal_from_extra(extra: u16) -> Option<Refusal> {
         6 => Refusal::NoSession,
         7 => Refusal::Malformed,
         8 => Refusal::PayloadTooLarge,
+        9 => Refusal::BytesFull,
         _ => return None,
     })
 }

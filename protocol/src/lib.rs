@@ -29,4 +29,6 @@ pub use codes::{
 };
 pub use log::WorkerLog;
 pub use peer::{FromInline, Incoming, Outbox, PeerKey, SendError, Side, Wire};
+#[doc(hidden)]
+pub use sessions::SessionCounts;
 pub use sessions::{SessionOptions, SessionStats, Sessions};

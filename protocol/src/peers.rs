@@ -69,6 +69,10 @@ impl<T: Default> Peers<T> {
         self.by_key.remove(&peer)
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (PeerKey, &T)> {
         self.by_key.iter().map(|(peer, entry)| (*peer, entry))
     }

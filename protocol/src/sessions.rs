@@ -115,6 +115,19 @@ pub struct SessionStats {
     pub outcome_unsent: u64,
 }
 
+/// How much the sessions remember: for tests, since each of these has a bound.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionCounts {
+    pub client_peers: usize,
+    pub worker_peers: usize,
+    pub hellos_awaited: usize,
+    pub registrations_awaited: usize,
+    pub departures: usize,
+    pub client_places: usize,
+    pub seats: usize,
+}
+
 /// The sessions and registrations of one shard.
 pub struct Sessions<P> {
     clients: ClientSessions,
@@ -160,6 +173,16 @@ impl<P: FromInline> Sessions<P> {
     /// The next fact about a worker for the log.
     pub fn poll_log(&mut self) -> Option<WorkerLog> {
         self.workers.poll_log()
+    }
+
+    /// How much is remembered now.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn counts(&self) -> SessionCounts {
+        let mut counts = SessionCounts::default();
+        self.clients.count(&mut counts);
+        self.workers.count(&mut counts);
+        counts
     }
 
     /// Takes one message of a peer: its first frame, and what came behind it. An empty first frame

@@ -24,7 +24,7 @@ use crate::codes::{Rejection, STILL_RUNS, verdict_from_code};
 use crate::log::{Logs, WorkerLog};
 use crate::peer::{Outbox, PeerKey, Side};
 use crate::peers::{NumberMap, Peers};
-use crate::sessions::{SessionOptions, SessionStats, Turn, send_rejected};
+use crate::sessions::{SessionCounts, SessionOptions, SessionStats, Turn, send_rejected};
 use crate::tickets::Tickets;
 use crate::wire::{Flags, Head, Header, Kind, Message, OriginTicket, WireError};
 
@@ -115,6 +115,12 @@ impl WorkerSessions {
             awaited: NumberMap::default(),
             token_last: 0,
         }
+    }
+
+    pub(crate) fn count(&self, counts: &mut SessionCounts) {
+        counts.worker_peers = self.peers.len();
+        counts.registrations_awaited = self.awaited.len();
+        counts.seats = self.seats.len();
     }
 
     // ---- from the peer ----

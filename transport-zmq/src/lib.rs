@@ -83,7 +83,9 @@ mod unpark;
 pub use endpoint::Endpoint;
 pub use error::Error;
 pub use heartbeat::Heartbeat;
-pub use limits::{controller_descriptors, raise_descriptor_limit, remote_descriptors};
+pub use limits::{
+    MemoryBound, QueueLimits, controller_descriptors, raise_descriptor_limit, remote_descriptors,
+};
 pub use message::ZmqPayload;
 pub use probe::LibzmqFeatures;
 pub use remote::{

@@ -9,7 +9,7 @@ use crate::sys::{Frame, SendRefused, Socket};
 
 /// Payloads of one frame up to this size travel in the first frame: up to here a copy is cheaper
 /// than what a second frame costs at four places (each send and each receive, both ways).
-const INLINE_ON_WIRE_MAX: usize = 2048;
+pub(crate) const INLINE_ON_WIRE_MAX: usize = 2048;
 
 /// A received message.
 #[derive(Debug)]

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use taskyard_protocol::wire::{Head, Header, Kind};
 use taskyard_protocol::{PeerKey, Rejection, SendError, Side};
 
+use crate::limits::HEAD_ROOM;
 use crate::message::ZmqPayload;
 use crate::monitor::{Monitor, Seen};
 use crate::multipart::{self, Inbox};
@@ -26,18 +27,8 @@ use crate::{Endpoint, Error};
 /// Connections that the system may hold for us before we accept them: a thousand workers connect at
 /// once.
 const BACKLOG: i32 = 4096;
-/// Messages that libzmq holds for us of each client; beyond, TCP slows the client down.
-const CLIENT_RECEIVE_MAX: i32 = 1000;
-/// Messages that wait for one client to read them. An honest client never has so many unread: its
-/// quota bounds its outcomes. One that asks and never reads must not fill our memory with answers;
-/// where it is refused one, its session ends, and nothing is lost.
-const CLIENT_SEND_MAX: i32 = 1 << 20;
-/// The same for a worker, and for what it sends us: beyond what 65,535 slots can cause.
-const WORKER_QUEUE_MAX: i32 = 1 << 17;
 /// How long a closing socket tries to send what it has.
 const LINGER_MS: i32 = 200;
-/// Bytes of a first frame beside an inline payload of the largest size.
-const HEAD_ROOM: i64 = 1024;
 /// How long a connection may take to shake hands before it is closed.
 const HANDSHAKE_MS: i32 = 5_000;
 
@@ -330,15 +321,16 @@ fn set_options(socket: &Socket, side: Side, options: &ShardOptions) -> Result<()
     socket.set_backlog(BACKLOG)?;
     socket.set_linger(LINGER_MS)?;
     socket.set_handshake_ivl(HANDSHAKE_MS)?;
-    let (send_max, receive_max) = match side {
-        Side::Client => (CLIENT_SEND_MAX, CLIENT_RECEIVE_MAX),
-        // A notice that finds the pipe full is lost: the monitor is there for such workers.
-        Side::Worker => (WORKER_QUEUE_MAX, WORKER_QUEUE_MAX),
+    let send_max = match side {
+        Side::Client => options.queues.client_messages,
+        Side::Worker => options.queues.worker_messages,
     };
-    socket.set_sndhwm(send_max)?;
-    socket.set_rcvhwm(receive_max)?;
-    let payload_max = i64::try_from(options.payload_max).unwrap_or(i64::MAX);
-    socket.set_maxmsgsize(payload_max.saturating_add(HEAD_ROOM))?;
+    let messages = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+    socket.set_sndhwm(messages(send_max))?;
+    // A notice that finds the pipe full is lost: the monitor is there for such workers.
+    socket.set_rcvhwm(messages(options.queues.receive_messages))?;
+    let frame_max = options.payload_max.saturating_add(HEAD_ROOM);
+    socket.set_maxmsgsize(i64::try_from(frame_max).unwrap_or(i64::MAX))?;
     if let Some(heartbeat) = options.heartbeat {
         let millis = |duration: Duration| i32::try_from(duration.as_millis()).unwrap_or(i32::MAX);
         socket.set_heartbeat_ivl(millis(heartbeat.interval()))?;

@@ -29,7 +29,7 @@ use crate::router::{Received, RouterStats};
 use crate::security::Security;
 use crate::sockets::Sockets;
 use crate::unpark::PollUnpark;
-use crate::{Context, Endpoint, Error, Heartbeat, StopFlag};
+use crate::{Context, Endpoint, Error, Heartbeat, QueueLimits, StopFlag};
 
 /// The most messages that a turn receives from one socket.
 const BATCH_MAX: usize = 64;
@@ -60,6 +60,11 @@ pub struct ShardOptions {
     pub security: Security,
     /// To listen where other hosts can reach it although nothing is encrypted.
     pub insecure_network: bool,
+    /// How much libzmq may hold for each connection.
+    pub queues: QueueLimits,
+    /// Connections that are remembered on each side. Whoever comes beyond is turned away, and
+    /// counted in [`SessionStats::peers_full`].
+    pub peers_max: usize,
     /// The number of this controller's life, the same for all its shards: what was said to an
     /// earlier one does not count (rule R13). Random by default.
     pub boot: u64,
@@ -81,6 +86,8 @@ impl ShardOptions {
             payload_max: 16 << 20,
             security: Security::None,
             insecure_network: false,
+            queues: QueueLimits::default(),
+            peers_max: 1 << 16,
             boot: taskyard_dispatcher::random_u64(),
             ticket_key: random_key(),
         }
@@ -142,6 +149,7 @@ impl Shard {
             let silence = heartbeat.interval() + heartbeat.timeout();
             sessions.silence_max_ms = u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
         }
+        sessions.peers_max = options.peers_max;
         Ok(Self {
             poll,
             events: Events::with_capacity(8),

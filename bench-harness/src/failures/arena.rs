@@ -4,11 +4,12 @@
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use taskyard_core::{Submit, Target};
-use taskyard_zmq::{ClientOptions, Context, ContextOptions, RemoteClient};
+use taskyard_zmq::{ClientOptions, Context, ContextOptions, RemoteClient, Role as KeyRole};
 
 use super::book::{Aim, Book};
 use super::crew::{Crew, PATIENCE};
@@ -19,6 +20,7 @@ use crate::error::Error;
 use crate::machine;
 use crate::messages::{Endpoints, HeartbeatMs, Role};
 use crate::options::Mode;
+use crate::roles::credentials;
 
 /// Tasks outstanding for each worker when the capacity is measured.
 const CAPACITY_DEPTH: usize = 2;
@@ -70,13 +72,14 @@ impl Arena {
         let context = Context::new(ContextOptions::default()).map_err(Error::system)?;
         let mut options = ClientOptions::new(endpoints.clients.parse().map_err(Error::system)?);
         options.connect_timeout = PATIENCE;
+        options.credentials = credentials(endpoints.connection.as_deref(), KeyRole::Client)?;
         let client = RemoteClient::connect(&context, &options).map_err(Error::system)?;
         let namespace = setup.namespace.as_ref().map(|(name, _)| name.clone());
         Ok(Self {
             client,
             _context: context,
             book: Book::default(),
-            crew: Crew::new(endpoints.workers, namespace, setup.seats)?,
+            crew: Crew::new(endpoints, namespace, setup.seats)?,
             controller,
         })
     }
@@ -187,21 +190,27 @@ pub(super) struct Footprint {
 }
 
 fn endpoints(setup: &Setup<'_>) -> Endpoints {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let connection = Some(setup.folder.join(format!("keys-{number}")));
     let anywhere = "tcp://127.0.0.1:*".to_owned();
     match (&setup.namespace, setup.way) {
         (Some((_, address)), _) => Endpoints {
             clients: anywhere,
             workers: format!("tcp://{address}:*"),
+            connection,
         },
         (None, Way::Tcp) => Endpoints {
             clients: anywhere.clone(),
             workers: anywhere,
+            connection,
         },
         (None, Way::Ipc) => {
             let path = |name: &str| format!("ipc://{}", setup.folder.join(name).display());
             Endpoints {
                 clients: path("clients"),
                 workers: path("workers"),
+                connection,
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, PipeReader, PipeWriter};
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -13,7 +14,7 @@ use taskyard_core::{Epoch, WorkerId};
 use super::worker::Word;
 use crate::child::ROLE;
 use crate::error::Error;
-use crate::messages::Role;
+use crate::messages::{Endpoints, Role};
 
 /// Longer than any start takes; only a failure waits for it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,6 +31,8 @@ pub(super) struct Told {
 #[derive(Debug)]
 pub(super) struct Crew {
     endpoint: String,
+    /// The folder with the workers' key.
+    connection: Option<PathBuf>,
     /// The network namespace that they live in, unless it is ours.
     namespace: Option<String>,
     /// All of them write here.
@@ -45,7 +48,7 @@ pub(super) struct Crew {
 impl Crew {
     /// Nobody yet, in so many seats.
     pub(super) fn new(
-        endpoint: String,
+        endpoints: Endpoints,
         namespace: Option<String>,
         seats: u32,
     ) -> Result<Self, Error> {
@@ -54,7 +57,8 @@ impl Crew {
         // Ends with the last process that could write.
         thread::spawn(move || listen(ear, &sender));
         Ok(Self {
-            endpoint,
+            endpoint: endpoints.workers,
+            connection: endpoints.connection,
             namespace,
             voice,
             told,
@@ -92,6 +96,7 @@ impl Crew {
         let program = std::env::current_exe().map_err(Error::io("finding this program"))?;
         let role = Role::FailureWorker {
             endpoint: self.endpoint.clone(),
+            connection: self.connection.clone(),
             seat,
         };
         let role = serde_json::to_string(&role).map_err(Error::system)?;

@@ -2,14 +2,16 @@
 //! tells what happens to it.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use taskyard_core::{Epoch, Verdict, WorkerId};
 use taskyard_zmq::{
-    Assignment, Context, ContextOptions, RemoteWorker, WorkerEvent, WorkerOptions, ZmqPayload,
+    Assignment, Context, ContextOptions, RemoteWorker, Role, WorkerEvent, WorkerOptions, ZmqPayload,
 };
 
 use crate::error::Error;
+use crate::roles::credentials;
 
 /// Between two looks when there is nothing to do.
 const LOOK: Duration = Duration::from_secs(1);
@@ -98,10 +100,11 @@ impl Word {
 }
 
 /// Works until the process is ended.
-pub(crate) fn run(endpoint: &str, seat: u32) -> Result<(), Error> {
+pub(crate) fn run(endpoint: &str, connection: Option<&Path>, seat: u32) -> Result<(), Error> {
     let context = Context::new(ContextOptions::default()).map_err(Error::system)?;
     let endpoint = endpoint.parse().map_err(Error::system)?;
-    let options = WorkerOptions::new(endpoint, name_of(seat));
+    let credentials = credentials(connection, Role::Worker)?;
+    let options = WorkerOptions::new(endpoint, name_of(seat)).credentials(credentials);
     let worker = RemoteWorker::connect(&context, &options).map_err(Error::system)?;
     let mut seated = Seated {
         worker,

@@ -27,6 +27,8 @@ pub(super) fn run(
         Mode::Hosted => ControllerMode::Hosted,
     };
     options.shards = shards;
+    // The namespaces of `failures` are no network: they end with it.
+    options.insecure_network = true;
     options.connection_dir = endpoints.connection.unwrap_or(options.connection_dir);
     options.payload_max = options.payload_max.max(payload as usize);
     if let Some(HeartbeatMs { interval, timeout }) = heartbeat {

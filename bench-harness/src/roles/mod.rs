@@ -60,7 +60,11 @@ pub(crate) fn run(role: &str) -> Result<(), Error> {
             payload,
         } => client::run(&endpoint, connection.as_deref(), payload),
         Role::RawClient { endpoint, payload } => raw_peers::run_client(&endpoint, payload),
-        Role::FailureWorker { endpoint, seat } => crate::failures::run_worker(&endpoint, seat),
+        Role::FailureWorker {
+            endpoint,
+            connection,
+            seat,
+        } => crate::failures::run_worker(&endpoint, connection.as_deref(), seat),
         Role::HandOver => hand_over::run(),
         Role::Inproc {
             workers,
@@ -75,7 +79,7 @@ pub(crate) fn run(role: &str) -> Result<(), Error> {
 }
 
 /// The key of a role in this folder; none where nobody asks for one.
-fn credentials(connection: Option<&Path>, role: KeyRole) -> Result<Credentials, Error> {
+pub(crate) fn credentials(connection: Option<&Path>, role: KeyRole) -> Result<Credentials, Error> {
     let Some(folder) = connection else {
         return Ok(Credentials::None);
     };

@@ -113,12 +113,18 @@ impl Scheduler {
         });
         if let Some(task) = acked {
             record.unacked.remove(&mut self.tasks.records, task);
+            record.unread = record.unread.saturating_sub(1);
+            let bytes = self.tasks.records[task as usize].result_bytes();
+            record.unread_bytes = record.unread_bytes.saturating_sub(bytes.into());
             self.add_chore(index);
+            // What waited for this acknowledgement may go out.
+            self.mark_turn(index);
             return self.release_done(task);
         }
         if record.resuming {
             let record = &mut self.clients[index as usize];
             record.resuming = false;
+            (record.unread, record.unread_bytes) = (0, 0);
             record.sent = 0;
             record.acked = 0;
             record
@@ -156,7 +162,8 @@ impl Scheduler {
     #[inline]
     pub(super) fn mark_turn(&mut self, index: u32) {
         let record = &self.clients[index as usize];
-        let waits = !record.due.is_empty() || !record.notices.is_empty();
+        let due = !record.due.is_empty() && record.has_window(&self.limits);
+        let waits = due || !record.notices.is_empty();
         if waits && record.may_receive() && !record.turn.is_linked() {
             let port = record.port;
             self.ports[usize::from(port.0)]

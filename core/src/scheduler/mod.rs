@@ -25,6 +25,7 @@ mod notices;
 mod offers;
 mod outputs;
 mod prefetch;
+mod pressure;
 mod reports;
 mod returns;
 mod sanity;

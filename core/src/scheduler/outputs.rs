@@ -355,7 +355,10 @@ impl Scheduler {
             return notice;
         }
         let index = client.due.pop_front(&mut self.tasks.records)?;
-        if !client.due.is_empty() {
+        let bytes = self.tasks.records[index as usize].result_bytes();
+        client.unread = client.unread.saturating_add(1);
+        client.unread_bytes += u64::from(bytes);
+        if !client.due.is_empty() && client.has_window(&self.limits) {
             turns.push_back(&mut self.clients, owner);
         }
         let client = &mut self.clients[owner as usize];

@@ -165,7 +165,7 @@ impl Scheduler {
                 | TaskState::Taken,
                 _,
             ) => self.conclude_claimed(index, &report),
-            (HandIn::Lost, TaskState::Backlogged, _) => self.conclude_lost(index, report.verdict),
+            (HandIn::Lost, TaskState::Backlogged, _) => self.conclude_lost(index, &report),
             (HandIn::Present | HandIn::Lost, TaskState::Queued | TaskState::Revoking, None) => {
                 Reported::AskFirst(record.stamp)
             }
@@ -179,7 +179,7 @@ impl Scheduler {
                 self.drop_report()
             }
             (HandIn::Lost, TaskState::Queued | TaskState::Revoking, Some(Revoked::Won)) => {
-                match self.conclude_lost(index, report.verdict) {
+                match self.conclude_lost(index, &report) {
                     // Not the end: the attempt that was withdrawn goes on waiting.
                     reported @ (Reported::Dropped | Reported::Retried) if self.is_out(index) => {
                         self.withdrawn(index);
@@ -349,10 +349,10 @@ impl Scheduler {
     }
 
     /// The result of the attempt before the present one, which has not started.
-    fn conclude_lost(&mut self, index: u32, verdict: Verdict) -> Reported {
+    fn conclude_lost(&mut self, index: u32, report: &Report) -> Reported {
         let record = &mut self.tasks.records[index as usize];
         let orphan = record.is_orphan();
-        let ending = match verdict {
+        let ending = match report.verdict {
             Verdict::Completed => Ending::Completed,
             Verdict::Failed if record.may_retry() && !orphan => {
                 // It was no loss, but a failure, and the next attempt waits already.
@@ -366,10 +366,16 @@ impl Scheduler {
         record.has_result = true;
         self.end(index, ending, false);
         if orphan {
-            Reported::Dropped
-        } else {
-            Reported::Counted
+            return Reported::Dropped;
         }
+        // The present attempt may have been on its way to another worker, which the outcome must
+        // not name: it never ran it.
+        if self.workers.get(report.worker.0 as usize).is_some() {
+            let record = &mut self.tasks.records[index as usize];
+            record.worker = report.worker.0;
+            record.epoch = report.epoch;
+        }
+        Reported::Counted
     }
 
     fn drop_report(&mut self) -> Reported {

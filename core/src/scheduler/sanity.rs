@@ -161,6 +161,11 @@ impl Scheduler {
         let open = self.live_tasks().filter(|(_, r)| is_open(r));
         let bytes = open.map(|(_, r)| u64::from(r.bytes())).sum::<u64>();
         assert_eq!(stats.payload_bytes, bytes, "bytes of payloads");
+        let results = self.live_tasks();
+        let bytes = results
+            .map(|(_, r)| u64::from(r.result_bytes()))
+            .sum::<u64>();
+        assert_eq!(stats.result_bytes, bytes, "bytes of results");
         let removing = self.count(|r| r.state == TaskState::Prefetched && r.wish == Wish::Remove);
         assert_eq!(self.removing, removing, "recalled by queue control");
         let up = self.workers.iter().filter(|w| w.is_up()).count();
@@ -377,7 +382,8 @@ impl Scheduler {
         );
         let notices = self.notices.count_of(&client.notices);
         assert!(client.may_receive() || notices == 0, "notices for nobody");
-        let turn = client.may_receive() && (due > 0 || notices > 0);
+        let may_go = due > 0 && client.has_window(&self.limits);
+        let turn = client.may_receive() && (may_go || notices > 0);
         assert_eq!(client.turn.is_linked(), turn, "turn of client {index}");
         assert!(!client.resuming || client.chore.is_linked());
         let known = self

@@ -55,8 +55,11 @@ impl Scheduler {
         if self.clients[owner as usize].held >= self.limits.quota() {
             return Err(Refusal::QuotaFull);
         }
-        let bytes = self.stats.payload_bytes + u64::from(submit.payload_bytes);
-        if bytes > self.limits.payload_bytes() {
+        let bytes = u64::from(submit.payload_bytes);
+        if self.clients[owner as usize].held_bytes + bytes > self.limits.quota_bytes() {
+            return Err(Refusal::QuotaFull);
+        }
+        if self.bytes_held() + bytes > self.limits.payload_bytes() {
             return Err(Refusal::BytesFull);
         }
         if submit.resent {
@@ -149,6 +152,7 @@ impl Scheduler {
         self.stats.payload_bytes += u64::from(submit.payload_bytes);
         let client = &mut self.clients[owner as usize];
         client.held += 1;
+        client.held_bytes += u64::from(submit.payload_bytes);
         client.open.push_back(&mut self.tasks.records, index);
         self.task_index.insert(task_hash(owner, submit.task), index);
         self.stats.open += 1;
@@ -449,10 +453,16 @@ impl Scheduler {
         self.disarm(index);
         self.stats.open -= 1;
         let record = &mut self.tasks.records[index as usize];
-        self.stats.payload_bytes -= u64::from(record.bytes());
+        let bytes = u64::from(record.bytes());
+        self.stats.payload_bytes -= bytes;
         record.ending = ending;
         record.detail = 0;
         record.attempt = Attempt(record.attempt.0 - u8::from(!started));
+        if record.client != NIL {
+            let client = &mut self.clients[record.client as usize];
+            client.held_bytes = client.held_bytes.saturating_sub(bytes);
+        }
+        let record = &mut self.tasks.records[index as usize];
         let (owner, multicast) = (record.client, record.multicast());
         let route = record.home.route();
         if record.is_orphan() {
@@ -570,6 +580,7 @@ impl Scheduler {
 
     /// Frees the record of a task that nobody remembers, and says which it was.
     pub(super) fn free_task(&mut self, index: u32) -> TaskHandle {
+        self.drop_result_bytes(index);
         let record = &mut self.tasks.records[index as usize];
         let handle = record.handle(index);
         let history = core::mem::replace(&mut record.history, NIL);

@@ -317,6 +317,7 @@ proptest! {
             restart_grace_ms: grace,
             queue_ahead: 1,
             work_per_poll: 2,
+            ..Config::default()
         });
         for op in ops {
             apply(&mut world, op);

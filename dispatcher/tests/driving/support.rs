@@ -244,4 +244,8 @@ pub(crate) const SMALL: Config = Config {
     restart_grace_ms: 20,
     queue_ahead: 1,
     work_per_poll: 4,
+    result_bytes: 0,
+    quota_bytes: 0,
+    outcomes_unread: 1024,
+    outcome_bytes_unread: 1 << 20,
 };

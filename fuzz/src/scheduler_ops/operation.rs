@@ -67,6 +67,23 @@ pub(super) enum Which {
     },
 }
 
+/// How a worker goes.
+#[derive(Clone, Copy, Debug, Arbitrary)]
+pub(super) enum Way {
+    Left,
+    Closed,
+    Stalled,
+}
+
+/// What is said of a task that was taken from the pool.
+#[derive(Clone, Copy, Debug, Arbitrary)]
+pub(super) enum Told {
+    Claimed,
+    Prefetched,
+    /// Nothing yet.
+    Later,
+}
+
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, Arbitrary)]
 pub(super) enum End {
@@ -90,7 +107,7 @@ pub(super) enum Operation {
     Cancel(Pick, u8),
     Ack(Pick, u8),
     WorkerUp(Applicant),
-    WorkerDown(Pick),
+    WorkerDown(Pick, Way),
     Drained(Pick),
     SlotFreed(Pick),
     Hold(Pick, bool),
@@ -99,8 +116,10 @@ pub(super) enum Operation {
     /// A worker takes from its mailbox.
     TakeMail(Pick),
     /// A worker takes from the pool, and says so at once or not.
-    TakePool(Pick, bool),
+    TakePool(Pick, Told),
     Claimed(Which),
+    /// Claimed for a worker without a free slot, and sent ahead.
+    Prefetched(Which),
     /// A claimed task comes back.
     Returned(Which),
     Reported(Which, End),
@@ -108,7 +127,13 @@ pub(super) enum Operation {
     Started(Which),
     /// It is given back.
     GivenBack(Which),
-    HandedIn(Which, End, Option<bool>),
+    /// By the process that was given it, or by another.
+    HandedIn(bool, Which, End, Option<bool>),
+    StillRuns(bool, Which, Option<bool>),
+    /// A result from before a restart: of which client, and which of its tasks.
+    EarlyResult(u8, u8, End, Option<bool>),
+    EarlyRun(u8, u8, Pick),
+    Liveness(Goal),
     /// The answer to a revoke that was not asked for.
     Revoked(u8, u8, u8, bool),
     DiscardedPool,

@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use taskyard_core::{
-    Attempt, ClientHello, ClientId, Config, Cursor, Effect, Envelope, Epoch, Instant, LabelKey,
-    Labels, NameKey, PortId, Priority, Registered, Registration, Reply, Report, Revoked, Scheduler,
-    Select, Source, Stamp, Stats, Submit, Sweep, Target, TaskHandle, TaskId, Token, Verdict,
-    WorkerId,
+    Attempt, AttemptAt, ClientHello, ClientId, Config, Cursor, Effect, Envelope, Epoch, Instant,
+    LabelKey, Labels, Loss, NameKey, Origin, PortId, Priority, Registered, Registration, Reply,
+    Report, Reported, Revoked, Scheduler, Select, Source, Stamp, Stats, Submit, Sweep, Target,
+    TaskHandle, TaskId, Token, Verdict, WorkerId,
 };
 
-use super::operation::{Applicant, Choice, End, Goal, Operation, Pick, Which, Wish};
+use super::operation::{Applicant, Choice, End, Goal, Operation, Pick, Told, Way, Which, Wish};
 
 const PORTS: u16 = 2;
 
@@ -52,6 +52,8 @@ impl Yard {
             pool: 4,
             quota: 7,
             payload_bytes: 900,
+            result_bytes: 300,
+            outcome_bytes_unread: 200,
             keep_outcomes_ms: 40,
             abort_grace_ms: 10,
             rejoin_grace_ms: 15,
@@ -59,6 +61,7 @@ impl Yard {
             restart_grace_ms: 20,
             queue_ahead: 1,
             work_per_poll: 3,
+            ..Config::default()
         };
         let limits = config.validate().expect("its numbers make sense");
         Self {
@@ -78,7 +81,7 @@ impl Yard {
         *self.scheduler.stats()
     }
 
-    /// What holds after every operation, whatever it was.
+    /// What holds after any operation.
     pub(super) fn check(&self) {
         self.scheduler.sanity_check();
         if self.credit_is_honest {
@@ -102,7 +105,7 @@ impl Yard {
             | Operation::Ack(..)
             | Operation::Explain(..) => self.client_side(operation),
             Operation::WorkerUp(_)
-            | Operation::WorkerDown(_)
+            | Operation::WorkerDown(..)
             | Operation::Drained(_)
             | Operation::SlotFreed(_)
             | Operation::Hold(..)
@@ -110,6 +113,7 @@ impl Yard {
             | Operation::Paused(_) => self.worker_side(operation),
             Operation::Sweep(..)
             | Operation::List(..)
+            | Operation::Liveness(_)
             | Operation::Poll(_)
             | Operation::Inject(_)
             | Operation::Replies(_)
@@ -128,7 +132,7 @@ impl Yard {
                 keeps,
             } => {
                 let hello = ClientHello {
-                    key: u128::from(key % 4) << 60,
+                    key: key_of(key),
                     session: small(session, 8),
                     keep_outcomes: keeps,
                     token: Token(0),
@@ -168,10 +172,14 @@ impl Yard {
         let now = self.now;
         match operation {
             Operation::WorkerUp(applicant) => self.register(applicant),
-            Operation::WorkerDown(pick) => {
+            Operation::WorkerDown(pick, way) => {
                 let (worker, epoch) = self.worker(pick);
-                self.scheduler
-                    .handle_worker_down(now, worker, epoch, taskyard_core::Loss::Closed);
+                let loss = match way {
+                    Way::Left => Loss::Left,
+                    Way::Closed => Loss::Closed,
+                    Way::Stalled => Loss::Stalled,
+                };
+                self.scheduler.handle_worker_down(now, worker, epoch, loss);
             }
             Operation::Drained(pick) => {
                 let (worker, epoch) = self.worker(pick);
@@ -235,6 +243,11 @@ impl Yard {
                 let job = self.job(which);
                 self.claimed(job);
             }
+            Operation::Prefetched(which) => {
+                self.credit_is_honest = false;
+                let job = self.job(which);
+                self.prefetched(job);
+            }
             Operation::Returned(which) => {
                 let job = self.job(which);
                 self.scheduler
@@ -257,12 +270,19 @@ impl Yard {
             }
             Operation::Reported(which, end) => {
                 let report = report_of(self.job(which), end);
-                let _ = self.scheduler.handle_reported(now, report);
+                if self.scheduler.handle_reported(now, report) == Reported::Counted {
+                    self.store_result(report.handle);
+                }
             }
-            Operation::HandedIn(which, end, answer) => {
+            Operation::HandedIn(by, which, end, answer) => {
                 let report = report_of(self.job(which), end);
                 let answer = answer.map(revoked_of);
-                let _ = self.scheduler.handle_handed_in(now, 1, report, answer);
+                let _ = self
+                    .scheduler
+                    .handle_handed_in(now, by.into(), report, answer);
+            }
+            Operation::StillRuns(..) | Operation::EarlyResult(..) | Operation::EarlyRun(..) => {
+                self.told_of_the_past(operation);
             }
             Operation::Revoked(index, generation, stamp, won) => {
                 let handle = handle_of(index, generation);
@@ -278,6 +298,44 @@ impl Yard {
         }
     }
 
+    /// What is said of another incarnation, or of another scheduler.
+    fn told_of_the_past(&mut self, operation: Operation) {
+        let now = self.now;
+        match operation {
+            Operation::StillRuns(by, which, answer) => {
+                let Job {
+                    worker,
+                    epoch,
+                    handle,
+                    attempt,
+                } = self.job(which);
+                let attempt = AttemptAt {
+                    worker,
+                    epoch,
+                    handle,
+                    attempt,
+                };
+                let answer = answer.map(revoked_of);
+                let _ = self
+                    .scheduler
+                    .handle_still_runs(now, by.into(), attempt, answer);
+            }
+            Operation::EarlyResult(key, task, end, answer) => {
+                let (verdict, answer) = (verdict_of(end), answer.map(revoked_of));
+                let origin = origin_of(key, task);
+                let _ = self
+                    .scheduler
+                    .handle_early_result(now, origin, verdict, answer);
+            }
+            Operation::EarlyRun(key, task, pick) => {
+                let (worker, epoch) = self.worker(pick);
+                self.scheduler
+                    .handle_early_run(now, origin_of(key, task), worker, epoch);
+            }
+            other => unreachable!("not about the past: {other:?}"),
+        }
+    }
+
     fn driver_side(&mut self, operation: Operation) {
         let now = self.now;
         match operation {
@@ -289,6 +347,9 @@ impl Yard {
                 let _ = self.scheduler.handle_sweep(now, port_of(port), sweep);
             }
             Operation::List(choice, steps) => self.list(choice, steps),
+            Operation::Liveness(goal) => {
+                let _ = self.scheduler.liveness(now, self.target_of(goal));
+            }
             Operation::Poll(count) => self.poll(count % 16),
             Operation::Inject(count) => self.inject(count % 8),
             Operation::Replies(count) => self.replies(count % 16),
@@ -311,16 +372,17 @@ impl Yard {
         }
     }
 
-    fn take_pool(&mut self, pick: Pick, tell: bool) {
+    fn take_pool(&mut self, pick: Pick, told: Told) {
         let (worker, epoch) = self.worker(pick);
         let Some(envelope) = self.pool.pop_front() else {
             return;
         };
-        match self.claim(envelope, worker, epoch) {
-            Some(job) if tell => self.claimed(job),
+        match (self.claim(envelope, worker, epoch), told) {
+            (Some(job), Told::Claimed) => self.claimed(job),
+            (Some(job), Told::Prefetched) => self.prefetched(job),
             // It may be told later, by an operation of its own.
-            Some(_) => {}
-            None => self.scheduler.handle_discarded(self.now, Source::Pool),
+            (Some(_), Told::Later) => {}
+            (None, _) => self.scheduler.handle_discarded(self.now, Source::Pool),
         }
     }
 
@@ -345,10 +407,23 @@ impl Yard {
             .handle_claimed(self.now, job.handle, job.attempt, job.worker, job.epoch);
     }
 
+    fn prefetched(&mut self, job: Job) {
+        self.scheduler
+            .handle_prefetched(self.now, job.handle, job.attempt, job.worker, job.epoch);
+    }
+
     /// Of no envelope that was seen.
     fn discard(&mut self, source: Source) {
         self.credit_is_honest = false;
         self.scheduler.handle_discarded(self.now, source);
+    }
+
+    fn store_result(&mut self, handle: TaskHandle) {
+        // Of any size, which its handle decides.
+        let bytes = (handle.to_bits() % 97) as u32;
+        if self.scheduler.has_room_for_result(bytes.into()) {
+            self.scheduler.handle_result_stored(handle, bytes);
+        }
     }
 
     fn list(&self, choice: Choice, steps: u8) {
@@ -392,7 +467,6 @@ impl Yard {
                 }
                 Effect::Share { .. } | Effect::Release { .. } => {}
             }
-            self.check();
         }
     }
 
@@ -590,17 +664,32 @@ fn revoked_of(won: bool) -> Revoked {
     if won { Revoked::Won } else { Revoked::Lost }
 }
 
-fn report_of(job: Job, end: End) -> Report {
-    let verdict = match end {
+fn verdict_of(end: End) -> Verdict {
+    match end {
         End::Completed => Verdict::Completed,
         End::Failed => Verdict::Failed,
         End::Aborted => Verdict::Aborted,
-    };
+    }
+}
+
+/// Clients' keys differ in their low halves here.
+fn origin_of(key: u8, task: u8) -> Origin {
+    Origin {
+        client: key_of(key) as u64,
+        task: task_of(task),
+    }
+}
+
+fn key_of(key: u8) -> u128 {
+    u128::from(key % 4) << 60
+}
+
+fn report_of(job: Job, end: End) -> Report {
     Report {
         worker: job.worker,
         epoch: job.epoch,
         handle: job.handle,
         attempt: job.attempt,
-        verdict,
+        verdict: verdict_of(end),
     }
 }

@@ -21,13 +21,17 @@ use std::fmt;
 use taskyard_core::{ClientId, Epoch, Outcome, Submit, Target, TaskId, WorkerId};
 
 use crate::codes::{Rejection, Topic, is_of_session, read_outcome};
-use crate::peer::{FromInline, Incoming, SendError, Wire};
+use crate::peer::{FromInline, Incoming, SendError, Wire, payload_len};
 use crate::remote::{PayloadMax, Standing, read_known, read_payload};
 use crate::wire::{Flags, Head, Header, Kind, Message, NAME_MAX, WireError};
 
 /// Outcomes that may stay unacknowledged; submits carry the number, so this matters only while
 /// there are none.
 const UNTOLD_MAX: u32 = 64;
+
+/// Bytes of their results: the controller sends no more than a few times as many before it hears of
+/// them.
+const UNTOLD_BYTES_MAX: usize = 1 << 20;
 
 /// Numbers rise within a session and are never repeated in it. Long before they could run out, a
 /// new session begins.
@@ -190,6 +194,8 @@ pub struct ClientState<P> {
     /// of.
     received: u32,
     told: u32,
+    /// Bytes of the results that the controller was not told of.
+    untold_bytes: usize,
     repeats: Repeats,
 }
 
@@ -210,6 +216,7 @@ impl<P: FromInline> ClientState<P> {
             sent: 0,
             received: 0,
             told: 0,
+            untold_bytes: 0,
             repeats: Repeats::default(),
         }
     }
@@ -373,6 +380,7 @@ impl<P: FromInline> ClientState<P> {
             header.ack = self.received;
             if wire.send(&mut Head::new(&header), None).is_ok() {
                 self.told = self.received;
+                self.untold_bytes = 0;
             }
         }
     }
@@ -502,7 +510,9 @@ impl<P: FromInline> ClientState<P> {
         }
         if is_present && matches!(self.standing, Standing::Up(_)) {
             self.received = self.received.max(header.seq);
-            if self.received - self.told >= UNTOLD_MAX {
+            self.untold_bytes += payload.as_ref().map_or(0, payload_len);
+            let untold = self.received - self.told;
+            if untold >= UNTOLD_MAX || self.untold_bytes >= UNTOLD_BYTES_MAX {
                 self.acknowledge(wire);
             }
         }
@@ -584,6 +594,7 @@ impl<P: FromInline> ClientState<P> {
         kept.sent_to = Some(record);
         self.sent += 1;
         self.told = self.received;
+        self.untold_bytes = 0;
         Ok(())
     }
 

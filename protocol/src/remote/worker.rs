@@ -439,6 +439,13 @@ impl<P: FromInline> WorkerState<P> {
         if waits || self.running.contains(&assignment) {
             return Ok(None);
         }
+        // More than these no controller sends that keeps its word; one that does not must not fill
+        // our memory.
+        let (slots, prefetch) = (self.profile.slots.max(1), self.profile.prefetch);
+        let sent_max = 2 * (usize::from(slots) + usize::from(prefetch));
+        if self.running.len() + self.ahead.len() >= sent_max {
+            return Ok(None);
+        }
         if message.header.flags.has(Flags::AHEAD) {
             self.ahead.push_back((assignment, payload));
             return Ok(None);

@@ -344,7 +344,10 @@ fn a_lost_result_counts_while_the_next_attempt_is_not_claimed() {
     assert!(matches!(env.reply(), Reply::Retire { .. }));
     assert_eq!(env.hand_in(job), (Reported::Counted, Some(Revoked::Won)));
     env.run();
-    assert_eq!(env.outcome(1), Outcome::Completed);
+    let reply = env.outcome_reply();
+    assert_eq!(reply.outcome, Outcome::Completed);
+    // Who ran it, not who was about to.
+    assert_eq!(reply.worker, Some((job.worker, job.epoch)));
     assert_eq!(env.steal(second), None);
     env.finish();
 }

@@ -629,6 +629,7 @@ fn limits_of(options: &Options) -> Limits {
         stall_grace_ms: 2 * options.size(Size::Grace),
         restart_grace_ms: KEEP_MS / 4,
         work_per_poll: size(Size::WorkPerPoll),
+        ..Config::default()
     };
     config.validate().expect("a configuration that makes sense")
 }
