@@ -87,7 +87,7 @@ pub use limits::{controller_descriptors, raise_descriptor_limit, remote_descript
 pub use message::ZmqPayload;
 pub use probe::LibzmqFeatures;
 pub use remote::{
-    ClientOptions, HostOptions, RegisteredCount, RemoteClient, RemoteWorker, WorkerHost,
+    ClientKey, ClientOptions, HostOptions, RegisteredCount, RemoteClient, RemoteWorker, WorkerHost,
     WorkerOptions,
 };
 pub use router::RouterStats;
