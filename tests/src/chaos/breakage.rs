@@ -21,6 +21,7 @@ pub(crate) enum Break {
     ForeignResult,
     FalseUnstarted,
     UnexplainedLoss,
+    UnexplainedRerun,
     LeakMemory,
     LeakDescriptors,
     LoseProcess,
@@ -34,7 +35,7 @@ pub(crate) enum Break {
 
 impl Break {
     /// All of them, how each is called, and the rule that must notice it.
-    pub(crate) const ALL: [(Self, &'static str, Rule); 22] = [
+    pub(crate) const ALL: [(Self, &'static str, Rule); 23] = [
         (Self::LoseOutcome, "lose_outcome", Rule::Outcomes),
         (Self::DoubleOutcome, "double_outcome", Rule::Outcomes),
         (Self::InventOutcome, "invent_outcome", Rule::Outcomes),
@@ -48,6 +49,7 @@ impl Break {
         (Self::ForeignResult, "foreign_result", Rule::Results),
         (Self::FalseUnstarted, "false_unstarted", Rule::Unstarted),
         (Self::UnexplainedLoss, "unexplained_loss", Rule::Losses),
+        (Self::UnexplainedRerun, "unexplained_rerun", Rule::Losses),
         (Self::LeakMemory, "leak_memory", Rule::Memory),
         (Self::LeakDescriptors, "leak_descriptors", Rule::Descriptors),
         (Self::LoseProcess, "lose_process", Rule::Lives),
@@ -83,6 +85,7 @@ impl Break {
             | Self::RepeatStart
             | Self::ExcessStart
             | Self::StrayStart
+            | Self::UnexplainedRerun
             | Self::ForeignResult => self.break_starts(&ledger, facts),
             _ => self.break_ends(facts),
         };
@@ -138,7 +141,7 @@ impl Break {
         let key = find(ledger, |story| {
             let fits = match self {
                 Self::DoubleStart => story.spec.attempts == 1,
-                Self::ExcessStart => story.spec.attempts > 1,
+                Self::ExcessStart | Self::UnexplainedRerun => story.spec.attempts > 1,
                 Self::StrayStart => matches!(story.spec.aim, Aim::Named(_)),
                 _ => true,
             };
@@ -160,6 +163,7 @@ impl Break {
                 Self::DoubleStart => *boot ^= 1,
                 Self::ExcessStart => *attempt += 7,
                 Self::StrayStart => *worker += 1,
+                Self::UnexplainedRerun => *attempt += 1,
                 _ => {}
             }
         }
@@ -169,6 +173,9 @@ impl Break {
             }
             Self::StrayStart => facts[at].1 = other,
             _ => facts.insert(at, (at_ns, other)),
+        }
+        if self == Self::UnexplainedRerun {
+            facts.retain(|(_, fact)| !matches!(fact, Fact::Fault { .. }));
         }
         Some(())
     }

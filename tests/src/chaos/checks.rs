@@ -91,6 +91,7 @@ pub(crate) fn check(ledger: &Ledger) -> Vec<Finding> {
         checker.outcomes(key, story);
         checker.parts(key, story);
         checker.starts(key, story);
+        checker.reruns(key, story);
         for answer in &story.answers {
             checker.result(key, story, answer);
             checker.unstarted(key, story, answer);
@@ -284,6 +285,26 @@ impl Checker<'_> {
                 None => "nothing has happened to anybody, and a worker is lost".into(),
             };
             self.find(Rule::Losses, key, text);
+        }
+    }
+
+    /// A later attempt needs a reason as much as a loss does: something that happened to the worker
+    /// of the one before it.
+    fn reruns(&mut self, key: TaskKey, story: &Story) {
+        for start in &story.starts {
+            let is_earlier = |earlier: &&Start| {
+                (earlier.boot, earlier.handle) == (start.boot, start.handle)
+                    && earlier.attempt + 1 == start.attempt
+            };
+            let Some(earlier) = story.starts.iter().find(is_earlier) else {
+                // It died before it had written it down.
+                continue;
+            };
+            if !self.is_excused(Some(earlier.worker), earlier.at_ns, start.at_ns) {
+                let worker = earlier.worker;
+                let text = format!("run again, and nothing has happened to worker {worker}");
+                self.find(Rule::Losses, key, text);
+            }
         }
     }
 

@@ -254,9 +254,18 @@ impl Ledger {
 
     /// Whether the controller was held or away between two times.
     pub(crate) fn is_controller_troubled(&self, from_ns: u64, to_ns: u64) -> bool {
-        let mut troubles = self.troubles.iter();
-        troubles.any(|trouble| {
-            trouble.kind.victim() == Victim::Controller && trouble.touches(from_ns, to_ns, 0)
+        self.is_troubled(Victim::Controller, 0, from_ns, to_ns)
+    }
+
+    /// Whether a client was.
+    pub(crate) fn is_client_troubled(&self, client: u64, from_ns: u64, to_ns: u64) -> bool {
+        self.is_troubled(Victim::Client, client, from_ns, to_ns)
+    }
+
+    fn is_troubled(&self, victim: Victim, target: u64, from_ns: u64, to_ns: u64) -> bool {
+        self.troubles.iter().any(|trouble| {
+            let hits_it = trouble.kind.victim() == victim && trouble.target == target;
+            hits_it && trouble.touches(from_ns, to_ns, 0)
         })
     }
 }

@@ -129,7 +129,9 @@ fn detect(times: &mut Times, ledger: &Ledger, trouble: &Trouble, all: &[(&Story,
     let words = hit.iter().flat_map(|(story, _)| {
         story.answers.iter().filter(|answer| {
             let of_it = !answer.part || ledger.worker_at(answer) == Some(trouble.target);
-            answer.code == AnswerCode::WorkerLost && answer.at_ns > hit_ns && of_it
+            let is_word = answer.code == AnswerCode::WorkerLost && answer.at_ns > hit_ns && of_it;
+            // A client that is held or away hears of it when it is back.
+            is_word && !ledger.is_client_troubled(story.spec.client, hit_ns, answer.at_ns)
         })
     });
     times

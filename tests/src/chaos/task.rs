@@ -40,9 +40,11 @@ impl Spec {
     pub(crate) fn draw(seed: u64, workers: u64, client: u64, task: u64) -> Self {
         let salt = mix(seed ^ mix(client << 40 ^ task));
         let mut rng = Rng::new(salt);
+        // A multicast is as many tasks as there are workers.
+        let to_all = (240 / workers.max(1)).clamp(2, 20);
         let aim = match rng.below(1000) {
-            0..4 => Aim::All,
-            4..150 => Aim::Named(rng.below(workers)),
+            drawn if drawn < to_all => Aim::All,
+            0..150 => Aim::Named(rng.below(workers)),
             _ => Aim::Any,
         };
         let attempts = match aim {
