@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use common::*;
 use proxy::Proxy;
-use taskyard_core::{Outcome, Refusal, Submit, Target, Verdict, WorkerId};
+use taskyard_core::{Outcome, Refusal, Submit, Target, TaskId, Verdict, WorkerId};
 use taskyard_protocol::Rejection;
 use taskyard_protocol::wire::{Head, Header, Kind, Message};
 use taskyard_zmq::{
-    ClientEvent, ClientOptions, Endpoint, Error, Heartbeat, RemoteClient, RemoteWorker,
+    ClientEvent, ClientKey, ClientOptions, Endpoint, Error, Heartbeat, RemoteClient, RemoteWorker,
     ShardOptions, WorkerEvent, WorkerOptions, ZmqPayload,
 };
 
@@ -304,6 +304,55 @@ fn clients_and_workers_find_a_controller_that_was_started_anew() {
     // A worker might have brought its result for ten seconds.
     let seen = next_outcome(&mut client);
     assert_eq!((seen.task, seen.outcome), (once, Outcome::WorkerLost));
+}
+
+#[test]
+fn a_client_that_comes_back_with_its_key_finds_its_outcomes() {
+    let controller = hosted();
+    let (runs, seen) = std::sync::mpsc::channel();
+    let key = |sessions_before| ClientKey {
+        secret: 0x5eed,
+        sessions_before,
+    };
+    let mut options = ClientOptions::new(controller.clients.clone());
+    options.key = Some(key(0));
+    let context = context();
+    let mut first = RemoteClient::connect(&context, &options).unwrap();
+    let tasks = [1, 2, 3].map(|number| Submit::new(TaskId(number), Target::Any).attempts(1));
+    for task in tasks {
+        let payload = ZmqPayload::from_bytes(b"kept");
+        first.submit(task, None, payload).unwrap();
+    }
+    let _workers = Workers::start(&controller.workers[0], 1, move |_, payload| {
+        runs.send(()).unwrap();
+        (Verdict::Completed, copy(payload))
+    });
+    for _ in tasks {
+        seen.recv_timeout(PATIENCE).unwrap();
+    }
+    // Neither a goodbye nor an acknowledgement: it has just stopped.
+    std::mem::forget(first);
+    options.key = Some(key(1_000));
+    let mut second = RemoteClient::connect(&context, &options).unwrap();
+    for mut task in tasks {
+        task.resent = true;
+        // Whatever it says now: the controller has it already.
+        let payload = ZmqPayload::from_bytes(b"again");
+        second.submit(task, None, payload).unwrap();
+    }
+    for _ in tasks {
+        let outcome = next_outcome(&mut second);
+        assert_eq!(outcome.outcome, Outcome::Completed);
+        assert_eq!(outcome.payload, Some(ZmqPayload::from_bytes(b"kept")));
+    }
+    assert!(seen.try_recv().is_err(), "a task has run twice");
+    // A process that forgets to count is told so.
+    options.key = Some(key(0));
+    let error = RemoteClient::connect(&context, &options).unwrap_err();
+    assert!(
+        matches!(error, Error::Rejected(Rejection::SessionStale)),
+        "{error}"
+    );
 }
 
 #[test]

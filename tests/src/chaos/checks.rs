@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::ledger::{Answer, Ledger, Start, Story, TaskKey};
 use super::plan::Kind;
-use super::task::{Aim, AnswerCode, Right};
+use super::task::{Aim, AnswerCode, Quality};
 
 /// What the controller promises. What it does not keep yet is false here, and only here: what it
 /// would forbid is then allowed.
@@ -224,7 +224,7 @@ impl Checker<'_> {
         if !matches!(answer.code, AnswerCode::Completed | AnswerCode::Failed) {
             return;
         }
-        if answer.right != Right::Right {
+        if answer.right != Quality::Right {
             return self.find(
                 Rule::Results,
                 key,

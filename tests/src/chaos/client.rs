@@ -13,7 +13,7 @@ use taskyard_zmq::{
 
 use super::ear::{Ear, Order};
 use super::journal::{self, Fact, Journal};
-use super::task::{AnswerCode, NONE, Read, Right, Spec};
+use super::task::{AnswerCode, NONE, Quality, Read, Spec};
 use crate::sim::mix;
 
 type Done<T> = Result<T, Box<dyn std::error::Error>>;
@@ -254,19 +254,19 @@ impl Client<'_> {
     }
 
     /// Whether a result is what the task must give, and which attempt it says it is of.
-    fn judge(&self, task: u64, payload: Option<ZmqPayload>) -> (Right, [u64; 4]) {
+    fn judge(&self, task: u64, payload: Option<ZmqPayload>) -> (Quality, [u64; 4]) {
         let nobody = [NONE; 4];
         let Some(payload) = payload else {
-            return (Right::Nothing, nobody);
+            return (Quality::Nothing, nobody);
         };
         let Some(result) = Read::of(&payload, 4) else {
-            return (Right::Wrong, nobody);
+            return (Quality::Wrong, nobody);
         };
         let line = [0, 1, 2, 3].map(|index| result.line[index]);
         if self.spec(task).is_right(&result) {
-            (Right::Right, line)
+            (Quality::Right, line)
         } else {
-            (Right::Wrong, line)
+            (Quality::Wrong, line)
         }
     }
 }

@@ -14,6 +14,7 @@ use super::cast::{Cast, usage};
 use super::ear::Order;
 use super::journal::{Fact, Journal};
 use super::plan::{Fault, Kind, Plan, Victim};
+use super::proxy::Proxy;
 
 /// A client of the director's own; its tasks are in nobody's journal.
 const AUDITOR: u64 = 0;
@@ -139,7 +140,9 @@ impl Director {
         let mut order = (first..members.len()).chain(0..first);
         order.find(|&index| {
             let member = &members[index];
-            let fits = member.proxy.is_some() || !fault.kind.needs_proxy();
+            // A worker that was sent on to another shard has left its proxy.
+            let passes = member.proxy.as_ref().map_or(0, Proxy::connections);
+            let fits = passes > 0 || !fault.kind.needs_proxy();
             fits && !member.is_busy && member.child.is_some()
         })
     }
@@ -161,14 +164,10 @@ impl Director {
         let member = self.member(kind, index);
         member.is_busy = true;
         let target = member.number;
-        let mut size = length_ms;
-        if let Some(proxy) = member.proxy.as_ref().filter(|_| kind.needs_proxy()) {
-            size = proxy.connections() as u64;
-        }
         self.journal.write(&Fact::Fault {
             kind: kind.code(),
             target,
-            size,
+            length_ms,
         })?;
         let end = Instant::now() + Duration::from_millis(length_ms);
         self.endings.insert((end, self.begun), (kind, index));

@@ -49,9 +49,8 @@ macro_rules! facts {
 facts! {
     /// The director: what this run is. First of all.
     Cast = "cast" { seed, workers, clients }
-    /// The director: a fault of a kind hits its target now; `size` is its length in milliseconds,
-    /// or how many connections it broke.
-    Fault = "fault" { kind, target, size }
+    /// The director: a fault of a kind hits its target now, for so long.
+    Fault = "fault" { kind, target, length_ms }
     /// The director: that fault is over.
     Healed = "healed" { kind, target }
     /// The director: the controller's memory and descriptors; `end` is 0 for the baseline.
@@ -77,7 +76,7 @@ facts! {
     Submitted = "submitted" { client, task, again }
     /// A client has asked for a task to be cancelled.
     CancelAsked = "cancel" { client, task }
-    /// An outcome has come; see `AnswerCode` for `code`, and `Right` for `right`. The last four are
+    /// An outcome has come; see `AnswerCode` for `code`, and `Quality` for `right`. The last four are
     /// from the result's first line.
     Answered = "answered" {
         client, task, code, part, place, epoch, attempts, right, worker, boot, handle, attempt

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::journal::Fact;
 use super::plan::{Kind, Victim};
-use super::task::{Aim, AnswerCode, NONE, Right, Spec};
+use super::task::{Aim, AnswerCode, NONE, Quality, Spec};
 
 /// A client's number and its number for a task.
 pub(crate) type TaskKey = (u64, u64);
@@ -31,7 +31,7 @@ pub(crate) struct Answer {
     pub(crate) place: u64,
     pub(crate) epoch: u64,
     pub(crate) attempts: u64,
-    pub(crate) right: Right,
+    pub(crate) right: Quality,
     /// Worker, boot, handle and attempt, as the result says.
     pub(crate) source: [u64; 4],
 }
@@ -79,7 +79,6 @@ impl Story {
 pub(crate) struct Trouble {
     pub(crate) kind: Kind,
     pub(crate) target: u64,
-    pub(crate) size: u64,
     pub(crate) from_ns: u64,
     /// For ever, if nothing says when it ended.
     pub(crate) to_ns: u64,
@@ -152,11 +151,10 @@ impl Ledger {
                     add_run(&mut self.story(client, task).starts, at_ns, fact);
                 }
             }
-            Fact::Fault { kind, target, size } => {
+            Fact::Fault { kind, target, .. } => {
                 self.troubles.extend(Kind::read(kind).map(|kind| Trouble {
                     kind,
                     target,
-                    size,
                     from_ns: at_ns,
                     to_ns: u64::MAX,
                 }));
@@ -323,9 +321,9 @@ fn answer_of(now_ns: u64, fact: &Fact) -> Option<Answer> {
         return None;
     };
     let right = match right {
-        0 => Right::Wrong,
-        1 => Right::Right,
-        _ => Right::Nothing,
+        0 => Quality::Wrong,
+        1 => Quality::Right,
+        _ => Quality::Nothing,
     };
     Some(Answer {
         at_ns: now_ns,

@@ -92,7 +92,7 @@ fn tell_detections(text: &mut String, ledger: &Ledger) {
     }
     let mut times = BTreeMap::<(Kind, bool), Times>::new();
     for trouble in &ledger.troubles {
-        if !trouble.kind.loses_worker() || trouble.size == 0 && trouble.kind.needs_proxy() {
+        if !trouble.kind.loses_worker() {
             continue;
         }
         let from_ns = trouble.from_ns.saturating_sub(NEAR_NS);

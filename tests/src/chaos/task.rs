@@ -251,7 +251,7 @@ impl AnswerCode {
 
 /// What a client found in a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Right {
+pub(crate) enum Quality {
     Wrong,
     Right,
     /// There was none.
