@@ -132,7 +132,7 @@ impl Break {
             _ => facts[at].1 = other,
         }
         if self == Self::UnexplainedLoss {
-            facts.retain(|(_, fact)| !matches!(fact, Fact::Fault { .. }));
+            facts.retain(|(_, fact)| !is_reason(fact));
         }
         Some(())
     }
@@ -175,7 +175,7 @@ impl Break {
             _ => facts.insert(at, (at_ns, other)),
         }
         if self == Self::UnexplainedRerun {
-            facts.retain(|(_, fact)| !matches!(fact, Fact::Fault { .. }));
+            facts.retain(|(_, fact)| !is_reason(fact));
         }
         Some(())
     }
@@ -222,6 +222,11 @@ impl Break {
         }
         Some(())
     }
+}
+
+/// Whether it may be the reason of a loss.
+fn is_reason(fact: &Fact) -> bool {
+    matches!(fact, Fact::Fault { .. } | Fact::Hitch { .. })
 }
 
 /// A task of a client that never left.

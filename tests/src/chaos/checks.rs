@@ -326,6 +326,14 @@ impl Checker<'_> {
     }
 
     fn is_excused(&self, worker: Option<u64>, from_ns: u64, to_ns: u64) -> bool {
+        let hitches = &self.ledger.hitches;
+        // Whatever had to be done in time then was not.
+        let is_near = |&(begin_ns, end_ns): &(u64, u64)| {
+            begin_ns <= to_ns && end_ns + AFTERMATH_NS >= from_ns
+        };
+        if hitches.iter().any(is_near) {
+            return true;
+        }
         self.ledger.troubles.iter().any(|trouble| {
             let slack_ns = AFTERMATH_NS;
             let hits_it =

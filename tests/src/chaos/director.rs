@@ -20,6 +20,8 @@ use super::proxy::Proxy;
 const AUDITOR: u64 = 0;
 /// How long things may take to settle. On a machine that does nothing else it is some seconds.
 const SETTLE: Duration = Duration::from_secs(90);
+/// So much too late: others may have been held up for longer, and be taken for dead.
+const HITCH: Duration = Duration::from_millis(200);
 /// How often the director looks after the cast.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -102,6 +104,11 @@ impl Director {
             let next = self.endings.keys().next().map_or(end, |&(due, _)| due);
             let due = next.min(end).min(Instant::now() + LOOK);
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            let late = Instant::now().saturating_duration_since(due);
+            if late > HITCH {
+                let late_ms = late.as_millis() as u64;
+                self.journal.write(&Fact::Hitch { late_ms })?;
+            }
             if Instant::now() >= end {
                 return Ok(());
             }

@@ -53,6 +53,8 @@ facts! {
     Fault = "fault" { kind, target, length_ms }
     /// The director: that fault is over.
     Healed = "healed" { kind, target }
+    /// The director: it woke up so much later than it wanted to. The machine has stood still.
+    Hitch = "hitch" { late_ms }
     /// The director: the controller's memory and descriptors; `end` is 0 for the baseline.
     Sample = "sample" { end, rss_bytes, descriptors }
     /// The director: the end is reached; each 1 if it is as it should be.
@@ -76,8 +78,8 @@ facts! {
     Submitted = "submitted" { client, task, again }
     /// A client has asked for a task to be cancelled.
     CancelAsked = "cancel" { client, task }
-    /// An outcome has come; see `AnswerCode` for `code`, and `Quality` for `right`. The last four are
-    /// from the result's first line.
+    /// An outcome has come; see `AnswerCode` for `code`, and `Quality` for `right`. The last four
+    /// are from the result's first line.
     Answered = "answered" {
         client, task, code, part, place, epoch, attempts, right, worker, boot, handle, attempt
     }

@@ -107,6 +107,8 @@ pub(crate) struct Ledger {
     pub(crate) workers: u64,
     pub(crate) tasks: BTreeMap<TaskKey, Story>,
     pub(crate) troubles: Vec<Trouble>,
+    /// When the machine has stood still, from and to.
+    pub(crate) hitches: Vec<(u64, u64)>,
     /// Clients that said goodbye with tasks under way.
     pub(crate) farewells: BTreeSet<u64>,
     /// Resident bytes and descriptors of the controller, before the faults and at the end.
@@ -178,6 +180,10 @@ impl Ledger {
                 place,
                 epoch,
             }),
+            Fact::Hitch { late_ms } => {
+                let from_ns = at_ns.saturating_sub(late_ms * 1_000_000);
+                self.hitches.push((from_ns, at_ns));
+            }
             ref other => self.add_about_all(other),
         }
     }

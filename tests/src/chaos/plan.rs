@@ -6,11 +6,11 @@ use crate::sim::Rng;
 
 /// How often the controller asks for a sign of life. It takes a peer for dead that has been silent
 /// for two of these, and notices within three.
-pub(crate) const HEARTBEAT_MS: u64 = 400;
+pub(crate) const HEARTBEAT_MS: u64 = 500;
 /// Silences that cost nothing: far below two heartbeats, also on a busy machine.
-const SHORT_MS: (u64, u64) = (50, 300);
+const SHORT_MS: (u64, u64) = (50, 250);
 /// Silences that are noticed: far above three.
-const LONG_MS: (u64, u64) = (2_000, 4_500);
+const LONG_MS: (u64, u64) = (2_500, 4_500);
 
 /// Something that goes wrong on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -152,7 +152,7 @@ impl Kind {
             Self::Vanish => (100, 4_000),
             Self::Goodbye => (500, 1_000),
             Self::ClientFreeze => (50, 4_000),
-            Self::Stall => (1_500, 2_500),
+            Self::Stall => (1_800, 2_800),
             Self::Restart => (100, 1_500),
         };
         rng.between(low, high)
@@ -257,8 +257,8 @@ impl fmt::Display for Plan {
         let over = |ipc| if ipc { "ipc" } else { "tcp" };
         write!(
             f,
-            "seed {}: {} workers over {}, {} clients over {}, {} of 1000 behind proxies, {} shards, \
-             {}; {} tasks/s from each client; {} ms to warm up, {} faults in {} ms",
+            "seed {}: {} workers over {}, {} clients over {}, {} of 1000 behind proxies, \
+             {} shards, {}; {} tasks/s from each client; {} ms to warm up, {} faults in {} ms",
             self.seed,
             self.workers,
             over(self.ipc[1]),

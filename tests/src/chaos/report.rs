@@ -67,6 +67,13 @@ fn count_faults(text: &mut String, ledger: &Ledger) {
         *kinds.entry(trouble.kind.name()).or_default() += 1;
     }
     say!(text, "{} faults: {kinds:?}", ledger.troubles.len());
+    if !ledger.hitches.is_empty() {
+        say!(
+            text,
+            "the machine stood still {} times; what it cost is not held against anybody",
+            ledger.hitches.len()
+        );
+    }
 }
 
 /// How long after a fault something was first seen.
