@@ -20,6 +20,8 @@ use super::proxy::Proxy;
 const AUDITOR: u64 = 0;
 /// How long things may take to settle. On a machine that does nothing else it is some seconds.
 const SETTLE: Duration = Duration::from_secs(90);
+/// How often the controller's memory is looked at.
+const LOOK_AT_MEMORY: Duration = Duration::from_secs(5);
 /// So much too late: others may have been held up for longer, and be taken for dead.
 const HITCH: Duration = Duration::from_millis(200);
 /// How often the director looks after the cast.
@@ -34,6 +36,8 @@ struct Director {
     /// What ends when: the time, a number that tells entries apart, what, and whom it holds.
     endings: BTreeMap<(Instant, u64), (Kind, usize)>,
     begun: u64,
+    /// When the controller's memory was last looked at.
+    looked: Instant,
 }
 
 /// Runs a plan, and leaves its journals in the folder.
@@ -51,6 +55,7 @@ pub(crate) fn direct(plan: &Plan, folder: &Path, trace: bool) -> io::Result<()> 
         started: Instant::now(),
         endings: BTreeMap::new(),
         begun: 0,
+        looked: Instant::now(),
     };
     director.are_workers_back();
     director.say("all are there");
@@ -101,6 +106,10 @@ impl Director {
                 self.end(kind, index)?;
             }
             self.look_for_deaths()?;
+            if self.looked.elapsed() > LOOK_AT_MEMORY {
+                self.looked = Instant::now();
+                self.sample(2)?;
+            }
             let next = self.endings.keys().next().map_or(end, |&(due, _)| due);
             let due = next.min(end).min(Instant::now() + LOOK);
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
@@ -288,10 +297,12 @@ impl Director {
             return Ok(());
         };
         let mut least = (u64::MAX, u64::MAX);
-        for _ in 0..if end == 0 { 1 } else { 40 } {
+        for _ in 0..if end == 1 { 40 } else { 1 } {
             let (bytes, descriptors) = usage(pid)?;
             least = (least.0.min(bytes), least.1.min(descriptors));
-            std::thread::sleep(LOOK * 2);
+            if end == 1 {
+                std::thread::sleep(LOOK * 2);
+            }
         }
         self.journal.write(&Fact::Sample {
             end,

@@ -55,7 +55,8 @@ facts! {
     Healed = "healed" { kind, target }
     /// The director: it woke up so much later than it wanted to. The machine has stood still.
     Hitch = "hitch" { late_ms }
-    /// The director: the controller's memory and descriptors; `end` is 0 for the baseline.
+    /// The director: the controller's memory and descriptors; `end` is 0 for the baseline, 1 for
+    /// the end, 2 for what is only shown.
     Sample = "sample" { end, rss_bytes, descriptors }
     /// The director: the end is reached; each 1 if it is as it should be.
     Settled = "settled" { controller_alive, clients_quiet, workers_back }

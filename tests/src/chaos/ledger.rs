@@ -113,6 +113,8 @@ pub(crate) struct Ledger {
     pub(crate) farewells: BTreeSet<u64>,
     /// Resident bytes and descriptors of the controller, before the faults and at the end.
     pub(crate) samples: [Option<(u64, u64)>; 2],
+    /// Resident bytes of the controller, every some seconds.
+    pub(crate) memory_bytes: Vec<u64>,
     /// Controller alive, clients quiet, workers back.
     pub(crate) settled: Option<[bool; 3]>,
     /// Role, number, status.
@@ -198,7 +200,10 @@ impl Ledger {
                 end,
                 rss_bytes,
                 descriptors,
-            } => self.samples[usize::from(end != 0)] = Some((rss_bytes, descriptors)),
+            } => match end {
+                0 | 1 => self.samples[usize::from(end == 1)] = Some((rss_bytes, descriptors)),
+                _ => self.memory_bytes.push(rss_bytes),
+            },
             Fact::Settled {
                 controller_alive,
                 clients_quiet,

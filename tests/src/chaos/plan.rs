@@ -12,6 +12,9 @@ const SHORT_MS: (u64, u64) = (50, 250);
 /// Silences that are noticed: far above three.
 const LONG_MS: (u64, u64) = (2_500, 4_500);
 
+/// From one fault of the controller's to its next.
+const HELD_MS: u64 = 7_000;
+
 /// Something that goes wrong on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
@@ -73,7 +76,7 @@ impl Kind {
         (Self::Goodbye, 2),
         (Self::ClientFreeze, 3),
         (Self::ClientCut, 3),
-        (Self::Stall, 2),
+        (Self::Stall, 3),
         (Self::Hiccup, 3),
         // There is exactly one, in the middle.
         (Self::Restart, 0),
@@ -205,7 +208,7 @@ impl Plan {
             pinned: rng.chance(500),
             shards: rng.between(1, 2),
             proxied: rng.between(250, 500),
-            per_second: ((workers * 8).min(800) / clients).max(5),
+            per_second: ((workers * 8).min(1_200) / clients).max(5),
             warm_up_ms,
             faults_ms,
             faults: Vec::new(),
@@ -222,6 +225,9 @@ impl Plan {
         let sum: u64 = weights.iter().map(|&(_, weight)| weight).sum();
         // So that about one worker in six is away at any time.
         let gap_ms = (12_000 / self.workers.max(1)).clamp(40, 800);
+        let restart_ms = rng.between(self.faults_ms * 2 / 5, self.faults_ms * 3 / 5);
+        // A controller that is held all the time shows nothing else.
+        let mut held_ms = 0;
         let mut at_ms = 0;
         loop {
             at_ms += rng.between(1, 2 * gap_ms);
@@ -234,16 +240,23 @@ impl Plan {
                 drawn = drawn.saturating_sub(*weight);
                 found
             });
-            self.faults.extend(kind.map(|&(kind, _)| Fault {
+            let Some(&(kind, _)) = kind else { continue };
+            let fault = Fault {
                 at_ms,
                 kind,
                 draw: rng.next(),
                 length_ms: kind.draw_length(rng),
-            }));
+            };
+            if kind.victim() == Victim::Controller {
+                if at_ms < held_ms || at_ms.abs_diff(restart_ms) < HELD_MS {
+                    continue;
+                }
+                held_ms = at_ms + HELD_MS;
+            }
+            self.faults.push(fault);
         }
-        let (early, late) = (self.faults_ms * 2 / 5, self.faults_ms * 3 / 5);
         self.faults.push(Fault {
-            at_ms: rng.between(early, late),
+            at_ms: restart_ms,
             kind: Kind::Restart,
             draw: 0,
             length_ms: Kind::Restart.draw_length(rng),

@@ -13,7 +13,7 @@ use super::task::AnswerCode;
 const SHOWN_MAX: usize = 5;
 /// Before and after a fault: if the controller was held or away meanwhile, that is what the time
 /// shows.
-const NEAR_NS: u64 = 3_000_000_000;
+const NEAR_NS: u64 = 2_000_000_000;
 
 /// The whole report, many lines.
 pub(crate) fn report(ledger: &Ledger, facts: &[(u64, Fact)], findings: &[Finding]) -> String {
@@ -22,6 +22,7 @@ pub(crate) fn report(ledger: &Ledger, facts: &[(u64, Fact)], findings: &[Finding
     count_faults(&mut text, ledger);
     tell_detections(&mut text, ledger);
     tell_samples(&mut text, ledger);
+    tell_memory(&mut text, ledger);
     tell_findings(&mut text, facts, findings);
     text
 }
@@ -189,6 +190,12 @@ fn tell_samples(text: &mut String, ledger: &Ledger) {
             );
         }
     }
+}
+
+fn tell_memory(text: &mut String, ledger: &Ledger) {
+    let mib = |bytes: &u64| format!("{:.0}", *bytes as f64 / f64::from(1 << 20));
+    let all: Vec<_> = ledger.memory_bytes.iter().map(mib).collect();
+    say!(text, "meanwhile (MiB): {}", all.join(" "));
 }
 
 fn tell_findings(text: &mut String, facts: &[(u64, Fact)], findings: &[Finding]) {
