@@ -22,6 +22,8 @@ pub(crate) enum Break {
     FalseUnstarted,
     UnexplainedLoss,
     UnexplainedRerun,
+    UntoldRerun,
+    RepeatNotice,
     LeakMemory,
     LeakDescriptors,
     LoseProcess,
@@ -35,7 +37,7 @@ pub(crate) enum Break {
 
 impl Break {
     /// All of them, how each is called, and the rule that must notice it.
-    pub(crate) const ALL: [(Self, &'static str, Rule); 23] = [
+    pub(crate) const ALL: [(Self, &'static str, Rule); 25] = [
         (Self::LoseOutcome, "lose_outcome", Rule::Outcomes),
         (Self::DoubleOutcome, "double_outcome", Rule::Outcomes),
         (Self::InventOutcome, "invent_outcome", Rule::Outcomes),
@@ -50,6 +52,8 @@ impl Break {
         (Self::FalseUnstarted, "false_unstarted", Rule::Unstarted),
         (Self::UnexplainedLoss, "unexplained_loss", Rule::Losses),
         (Self::UnexplainedRerun, "unexplained_rerun", Rule::Losses),
+        (Self::UntoldRerun, "untold_rerun", Rule::Notices),
+        (Self::RepeatNotice, "repeat_notice", Rule::Notices),
         (Self::LeakMemory, "leak_memory", Rule::Memory),
         (Self::LeakDescriptors, "leak_descriptors", Rule::Descriptors),
         (Self::LoseProcess, "lose_process", Rule::Lives),
@@ -86,8 +90,9 @@ impl Break {
             | Self::ExcessStart
             | Self::StrayStart
             | Self::UnexplainedRerun
+            | Self::UntoldRerun
             | Self::ForeignResult => self.break_starts(&ledger, facts),
-            _ => self.break_ends(facts),
+            _ => self.break_ends(&ledger, facts),
         };
         done.ok_or_else(|| "this run has nothing that could be broken so".into())
     }
@@ -141,7 +146,9 @@ impl Break {
         let key = find(ledger, |story| {
             let fits = match self {
                 Self::DoubleStart => story.spec.attempts == 1,
-                Self::ExcessStart | Self::UnexplainedRerun => story.spec.attempts > 1,
+                Self::ExcessStart | Self::UnexplainedRerun | Self::UntoldRerun => {
+                    story.spec.attempts > 1
+                }
                 Self::StrayStart => matches!(story.spec.aim, Aim::Named(_)),
                 _ => true,
             };
@@ -163,7 +170,7 @@ impl Break {
                 Self::DoubleStart => *boot ^= 1,
                 Self::ExcessStart => *attempt += 7,
                 Self::StrayStart => *worker += 1,
-                Self::UnexplainedRerun => *attempt += 1,
+                Self::UnexplainedRerun | Self::UntoldRerun => *attempt += 1,
                 _ => {}
             }
         }
@@ -174,13 +181,13 @@ impl Break {
             Self::StrayStart => facts[at].1 = other,
             _ => facts.insert(at, (at_ns, other)),
         }
-        if self == Self::UnexplainedRerun {
+        if matches!(self, Self::UnexplainedRerun | Self::UntoldRerun) {
             facts.retain(|(_, fact)| !is_reason(fact));
         }
         Some(())
     }
 
-    fn break_ends(self, facts: &mut Vec<(u64, Fact)>) -> Option<()> {
+    fn break_ends(self, ledger: &Ledger, facts: &mut Vec<(u64, Fact)>) -> Option<()> {
         let last_ns = facts.last()?.0;
         match self {
             Self::LoseProcess => facts.push((
@@ -191,6 +198,7 @@ impl Break {
                     status: 101,
                 },
             )),
+            Self::RepeatNotice => repeat_notice(ledger, facts)?,
             Self::Unwanted => facts.push((last_ns, Fact::Rejected { client: 1, code: 1 })),
             Self::Idle => facts.retain(|(_, fact)| !matches!(fact, Fact::Answered { .. })),
             _ => {}
@@ -222,6 +230,25 @@ impl Break {
         }
         Some(())
     }
+}
+
+/// Tells the client of a task twice that its first attempt was lost.
+fn repeat_notice(ledger: &Ledger, facts: &mut Vec<(u64, Fact)>) -> Option<()> {
+    let (client, task) = find(ledger, |story| {
+        is_completed(story) && story.spec.attempts > 1 && !ledger.spans_restart(story)
+    })?;
+    let is_submit = |(_, fact): &(u64, Fact)| matches!(*fact, Fact::Submitted { client: c, task: t, .. } if (c, t) == (client, task));
+    let at = facts.iter().position(is_submit)?;
+    let notice = Fact::Noticed {
+        client,
+        task,
+        attempt: 1,
+        place: 0,
+        epoch: 0,
+    };
+    let told = (facts[at].0, notice);
+    facts.splice(at + 1..at + 1, [told.clone(), told]);
+    Some(())
 }
 
 /// Whether it may be the reason of a loss.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::ear::Order;
-use super::plan::{HEARTBEAT_MS, Plan};
+use super::plan::{HEARTBEAT_INTERVAL_MS, HEARTBEAT_TIMEOUT_MS, Plan};
 use super::proxy::Proxy;
 use crate::cluster;
 use crate::sim::Rng;
@@ -166,7 +166,8 @@ impl Cast {
         let quota = QUOTA + self.plan.workers;
         let numbers = [
             ("--shards", self.plan.shards),
-            ("--heartbeat-ms", HEARTBEAT_MS),
+            ("--heartbeat-interval-ms", HEARTBEAT_INTERVAL_MS),
+            ("--heartbeat-timeout-ms", HEARTBEAT_TIMEOUT_MS),
             ("--tasks-max", TASKS_MAX),
             ("--quota", quota),
         ];

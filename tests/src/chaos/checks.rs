@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::ledger::{Answer, Ledger, Start, Story, TaskKey};
+use super::ledger::{Answer, Ledger, Notice, Start, Story, TaskKey};
 use super::plan::Kind;
 use super::task::{Aim, AnswerCode, Quality};
 
@@ -14,9 +14,11 @@ struct Promises;
 impl Promises {
     /// A worker's result is counted by the controller's next life: a task that ran over the restart
     /// on a worker that lives is not lost.
-    const RESULTS_OUTLIVE_THE_CONTROLLER: bool = false;
+    const RESULTS_OUTLIVE_THE_CONTROLLER: bool = true;
     /// A controller that has stood still takes nobody for dead because of it.
-    const STALLS_COST_NO_WORKER: bool = false;
+    const STALLS_COST_NO_WORKER: bool = true;
+    /// A client that is there is told of each later attempt.
+    const RERUNS_ARE_TOLD: bool = true;
 }
 
 /// How long after a fault has ended it may still be the reason for a loss: connections are made
@@ -42,6 +44,8 @@ pub(crate) enum Rule {
     Results,
     /// What never started was never started.
     Unstarted,
+    /// A later attempt is told of, once.
+    Notices,
     /// A worker is lost only if something happened to it.
     Losses,
     /// The controller uses as much memory as before.
@@ -92,6 +96,7 @@ pub(crate) fn check(ledger: &Ledger) -> Vec<Finding> {
         checker.parts(key, story);
         checker.starts(key, story);
         checker.reruns(key, story);
+        checker.notices(key, story);
         for answer in &story.answers {
             checker.result(key, story, answer);
             checker.unstarted(key, story, answer);
@@ -305,6 +310,48 @@ impl Checker<'_> {
                 let text = format!("run again, and nothing has happened to worker {worker}");
                 self.find(Rule::Losses, key, text);
             }
+            self.notice(key, story, start);
+        }
+    }
+
+    fn notice(&mut self, key: TaskKey, story: &Story, start: &Start) {
+        let is_it = |notice: &&Notice| notice.attempt + 1 == start.attempt;
+        // A notice is no outcome: nobody keeps it for a client that is away.
+        let (from_ns, to_ns) = (start.at_ns.saturating_sub(AFTERMATH_NS), story.end_ns());
+        let may_miss = self.ledger.is_client_troubled(key.0, from_ns, to_ns)
+            || self.ledger.spans_restart(story)
+            || self.ledger.farewells.contains(&key.0);
+        if Promises::RERUNS_ARE_TOLD && !may_miss && !story.notices.iter().any(|it| is_it(&it)) {
+            let text = format!("attempt {} was started, and nobody was told", start.attempt);
+            self.find(Rule::Notices, key, text);
+        }
+    }
+
+    fn notices(&mut self, key: TaskKey, story: &Story) {
+        let attempts: BTreeSet<_> = story.notices.iter().map(|notice| notice.attempt).collect();
+        let speaks_for_itself = story.is_resubmitted() || self.ledger.spans_restart(story);
+        if attempts.len() != story.notices.len() && !speaks_for_itself {
+            self.find(Rule::Notices, key, "told twice of one attempt");
+        }
+        let last = u64::from(story.spec.attempts);
+        if attempts
+            .iter()
+            .any(|&attempt| attempt == 0 || attempt >= last)
+        {
+            self.find(
+                Rule::Notices,
+                key,
+                "told that it runs again when it may not",
+            );
+        }
+        if let Some(end_ns) = story.finals().last().map(|answer| answer.at_ns)
+            && story.notices.iter().any(|notice| notice.at_ns > end_ns)
+        {
+            self.find(
+                Rule::Notices,
+                key,
+                "told that it runs again after its outcome",
+            );
         }
     }
 
@@ -317,6 +364,8 @@ impl Checker<'_> {
         };
         Promises::RESULTS_OUTLIVE_THE_CONTROLLER
             && !story.is_resubmitted()
+            // A part of a multicast has no name that a controller would know again.
+            && story.spec.aim != Aim::All
             && story.starts.iter().any(|start| {
                 start.at_ns < restart.from_ns
                     && start
@@ -339,7 +388,8 @@ impl Checker<'_> {
             let hits_it =
                 trouble.kind.loses_worker() && worker.is_none_or(|worker| worker == trouble.target);
             let stalls = trouble.kind == Kind::Stall && !Promises::STALLS_COST_NO_WORKER;
-            let restarts = trouble.kind == Kind::Restart;
+            let restarts =
+                trouble.kind == Kind::Restart && !Promises::RESULTS_OUTLIVE_THE_CONTROLLER;
             (hits_it || stalls || restarts) && trouble.touches(from_ns, to_ns, slack_ns)
         })
     }

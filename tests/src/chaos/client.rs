@@ -237,6 +237,19 @@ impl Client<'_> {
                     attempt,
                 })?;
             }
+            ClientEvent::Notice {
+                task,
+                attempt,
+                worker: (worker, epoch),
+            } => {
+                self.journal.write(&Fact::Noticed {
+                    client,
+                    task: task.0,
+                    attempt: attempt.into(),
+                    place: worker.0.into(),
+                    epoch: epoch.0.into(),
+                })?;
+            }
             ClientEvent::Welcome { resumed, .. } => {
                 let resumed = resumed.into();
                 self.journal.write(&Fact::Welcomed { client, resumed })?;

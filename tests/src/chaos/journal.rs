@@ -84,6 +84,8 @@ facts! {
     Answered = "answered" {
         client, task, code, part, place, epoch, attempts, right, worker, boot, handle, attempt
     }
+    /// A client was told that an attempt was lost, and that the task runs again.
+    Noticed = "noticed" { client, task, attempt, place, epoch }
     /// A client has a session.
     Welcomed = "welcomed" { client, resumed }
     /// A client was told that it is not understood, or not wanted.

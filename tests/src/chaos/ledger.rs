@@ -6,6 +6,9 @@ use super::journal::Fact;
 use super::plan::{Kind, Victim};
 use super::task::{Aim, AnswerCode, NONE, Quality, Spec};
 
+/// Before and after a task, what is shown with it.
+const HISTORY_NS: u64 = 3_000_000_000;
+
 /// A client's number and its number for a task.
 pub(crate) type TaskKey = (u64, u64);
 
@@ -36,6 +39,13 @@ pub(crate) struct Answer {
     pub(crate) source: [u64; 4],
 }
 
+/// The word that an attempt was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Notice {
+    pub(crate) at_ns: u64,
+    pub(crate) attempt: u64,
+}
+
 /// What is known of one task.
 #[derive(Clone, Debug)]
 pub(crate) struct Story {
@@ -44,6 +54,7 @@ pub(crate) struct Story {
     pub(crate) submits: Vec<u64>,
     pub(crate) starts: Vec<Start>,
     pub(crate) answers: Vec<Answer>,
+    pub(crate) notices: Vec<Notice>,
 }
 
 impl Story {
@@ -149,6 +160,15 @@ impl Ledger {
                 let answer = answer_of(at_ns, fact);
                 self.story(client, task).answers.extend(answer);
             }
+            Fact::Noticed {
+                client,
+                task,
+                attempt,
+                ..
+            } => self
+                .story(client, task)
+                .notices
+                .push(Notice { at_ns, attempt }),
             Fact::Started { client, task, .. } | Fact::Reported { client, task, .. } => {
                 // Tasks of client 0 are the director's.
                 if client != 0 {
@@ -230,6 +250,7 @@ impl Ledger {
             submits: Vec::new(),
             starts: Vec::new(),
             answers: Vec::new(),
+            notices: Vec::new(),
         })
     }
 
@@ -348,31 +369,62 @@ fn answer_of(now_ns: u64, fact: &Fact) -> Option<Answer> {
     })
 }
 
-/// Everything that journals say of one task, to be printed.
-pub(crate) fn history(facts: &[(u64, Fact)], (client, task): TaskKey) -> Vec<String> {
+/// Everything that journals say of one task, and of what was done meanwhile to those who had to do
+/// with it, to be printed.
+pub(crate) fn history(facts: &[(u64, Fact)], key: TaskKey) -> Vec<String> {
     let first_ns = facts.first().map_or(0, |&(at_ns, _)| at_ns);
-    let is_of_task = |fact: &Fact| match *fact {
-        Fact::Submitted {
-            client: c, task: t, ..
-        }
-        | Fact::CancelAsked { client: c, task: t }
-        | Fact::Answered {
-            client: c, task: t, ..
-        }
-        | Fact::Started {
-            client: c, task: t, ..
-        }
-        | Fact::Reported {
-            client: c, task: t, ..
-        } => (c, t) == (client, task),
-        Fact::Begun { client: c, .. } | Fact::Welcomed { client: c, .. } => c == client,
-        _ => false,
+    let about = |fact: &Fact| task_of(fact) == Some(key);
+    let its_own: Vec<_> = facts.iter().filter(|(_, fact)| about(fact)).collect();
+    let workers: BTreeSet<_> = its_own
+        .iter()
+        .filter_map(|(_, fact)| worker_in(fact))
+        .collect();
+    let [Some((begin_ns, _)), Some((end_ns, _))] = [its_own.first(), its_own.last()] else {
+        return Vec::new();
     };
-    let about = facts.iter().filter(|(_, fact)| is_of_task(fact));
+    let near = begin_ns.saturating_sub(HISTORY_NS)..=end_ns + HISTORY_NS;
+    let concerns = |fact: &Fact| match *fact {
+        Fact::Fault { kind, target, .. } | Fact::Healed { kind, target } => Kind::read(kind)
+            .is_some_and(|kind| match kind.victim() {
+                Victim::Controller => true,
+                Victim::Client => target == key.0,
+                Victim::Worker => workers.contains(&target),
+            }),
+        Fact::Registered { worker, .. } => workers.contains(&worker),
+        Fact::Begun { client, .. } | Fact::Welcomed { client, .. } => client == key.0,
+        Fact::Hitch { .. } => true,
+        _ => about(fact),
+    };
+    let shown = facts
+        .iter()
+        .filter(|(at_ns, fact)| near.contains(at_ns) && concerns(fact));
     let line = |(at_ns, fact): &(u64, Fact)| {
         let seconds = (at_ns - first_ns) as f64 / 1e9;
         let text = format!("{fact:?}").replace(&NONE.to_string(), "none");
-        format!("{seconds:10.4} s  {text}")
+        let (Fact::Fault { kind, .. } | Fact::Healed { kind, .. }) = *fact else {
+            return format!("{seconds:10.4} s  {text}");
+        };
+        let name = Kind::read(kind).map_or("?", Kind::name);
+        format!("{seconds:10.4} s  {text} ({name})")
     };
-    about.map(line).collect()
+    shown.map(line).collect()
+}
+
+fn task_of(fact: &Fact) -> Option<TaskKey> {
+    match *fact {
+        Fact::Submitted { client, task, .. }
+        | Fact::CancelAsked { client, task }
+        | Fact::Answered { client, task, .. }
+        | Fact::Noticed { client, task, .. }
+        | Fact::Started { client, task, .. }
+        | Fact::Reported { client, task, .. } => Some((client, task)),
+        _ => None,
+    }
+}
+
+fn worker_in(fact: &Fact) -> Option<u64> {
+    match *fact {
+        Fact::Started { worker, .. } | Fact::Reported { worker, .. } => Some(worker),
+        _ => None,
+    }
 }

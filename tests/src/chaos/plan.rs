@@ -4,12 +4,13 @@ use std::fmt;
 
 use crate::sim::Rng;
 
-/// How often the controller asks for a sign of life. It takes a peer for dead that has been silent
-/// for two of these, and notices within three.
-pub(crate) const HEARTBEAT_MS: u64 = 500;
-/// Silences that cost nothing: far below two heartbeats, also on a busy machine.
+/// How often the controller asks for a sign of life, and how long that may take: a silence is
+/// noticed within the sum.
+pub(crate) const HEARTBEAT_INTERVAL_MS: u64 = 400;
+pub(crate) const HEARTBEAT_TIMEOUT_MS: u64 = 1_000;
+/// Silences that cost nothing: far below that time, also on a busy machine.
 const SHORT_MS: (u64, u64) = (50, 250);
-/// Silences that are noticed: far above three.
+/// Silences that are noticed: far above the sum.
 const LONG_MS: (u64, u64) = (2_500, 4_500);
 
 /// From one fault of the controller's to its next.

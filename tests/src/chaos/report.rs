@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::checks::{Finding, Rule};
 use super::journal::Fact;
-use super::ledger::{Ledger, Start, Story, Trouble, history};
+use super::ledger::{Ledger, Notice, Start, Story, Trouble, history};
 use super::plan::Kind;
 use super::task::AnswerCode;
 
@@ -80,7 +80,7 @@ fn count_faults(text: &mut String, ledger: &Ledger) {
 /// How long after a fault something was first seen.
 #[derive(Default)]
 struct Times {
-    /// A client had `WorkerLost` for something that ran there.
+    /// A client had `WorkerLost`, or a notice, for something that ran there.
     word_ns: Vec<u64>,
     /// Something that ran there was started elsewhere.
     again_ns: Vec<u64>,
@@ -134,6 +134,14 @@ fn detect(times: &mut Times, ledger: &Ledger, trouble: &Trouble, all: &[(&Story,
     };
     let hit: Vec<_> = all.iter().filter(runs).collect();
     times.faults += usize::from(!hit.is_empty());
+    let notices = hit.iter().flat_map(|(story, start)| {
+        let is_word = |notice: &&Notice| {
+            notice.attempt == start.attempt
+                && notice.at_ns > hit_ns
+                && !ledger.is_client_troubled(story.spec.client, hit_ns, notice.at_ns)
+        };
+        story.notices.iter().filter(is_word)
+    });
     let words = hit.iter().flat_map(|(story, _)| {
         story.answers.iter().filter(|answer| {
             let of_it = !answer.part || ledger.worker_at(answer) == Some(trouble.target);
@@ -142,9 +150,11 @@ fn detect(times: &mut Times, ledger: &Ledger, trouble: &Trouble, all: &[(&Story,
             is_word && !ledger.is_client_troubled(story.spec.client, hit_ns, answer.at_ns)
         })
     });
+    let words = words.map(|answer| answer.at_ns);
+    let words = words.chain(notices.map(|notice| notice.at_ns));
     times
         .word_ns
-        .extend(words.map(|answer| answer.at_ns - hit_ns).min());
+        .extend(words.min().map(|at_ns| at_ns - hit_ns));
     let again = hit.iter().flat_map(|(story, lost)| {
         story.starts.iter().filter(|start| {
             let follows = (start.boot, start.handle) == (lost.boot, lost.handle);
