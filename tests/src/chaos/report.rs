@@ -23,7 +23,7 @@ pub(crate) fn report(ledger: &Ledger, facts: &[(u64, Fact)], findings: &[Finding
     tell_detections(&mut text, ledger);
     tell_samples(&mut text, ledger);
     tell_memory(&mut text, ledger);
-    tell_findings(&mut text, facts, findings);
+    tell_findings(&mut text, ledger, facts, findings);
     text
 }
 
@@ -208,7 +208,7 @@ fn tell_memory(text: &mut String, ledger: &Ledger) {
     say!(text, "meanwhile (MiB): {}", all.join(" "));
 }
 
-fn tell_findings(text: &mut String, facts: &[(u64, Fact)], findings: &[Finding]) {
+fn tell_findings(text: &mut String, ledger: &Ledger, facts: &[(u64, Fact)], findings: &[Finding]) {
     let mut shown = BTreeMap::<Rule, usize>::new();
     for finding in findings {
         let count = shown.entry(finding.rule).or_default();
@@ -218,6 +218,9 @@ fn tell_findings(text: &mut String, facts: &[(u64, Fact)], findings: &[Finding])
         }
         say!(text, "WRONG {finding}");
         if let Some(key) = finding.task {
+            if let Some(story) = ledger.tasks.get(&key) {
+                say!(text, "    {:?}", story.spec);
+            }
             for line in history(facts, key) {
                 say!(text, "    {line}");
             }
