@@ -1,5 +1,6 @@
 //! What the tests of the whole share. It cannot be used by anything but tests.
 
+pub mod chaos;
 pub mod cluster;
 pub mod counting;
 pub mod sim;

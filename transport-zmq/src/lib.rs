@@ -89,7 +89,7 @@ pub use limits::{
 pub use message::ZmqPayload;
 pub use probe::LibzmqFeatures;
 pub use remote::{
-    ClientOptions, HostOptions, RegisteredCount, RemoteClient, RemoteWorker, WorkerHost,
+    ClientKey, ClientOptions, HostOptions, RegisteredCount, RemoteClient, RemoteWorker, WorkerHost,
     WorkerOptions,
 };
 pub use router::RouterStats;

@@ -1,19 +1,20 @@
 //! Connections that break, workers that die, and peers that send what they should not.
 
 mod common;
+// The tests of the whole use the same one. A package that this one must not depend on has it.
+#[allow(dead_code)]
+#[path = "../../tests/src/chaos/proxy.rs"]
+mod proxy;
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::*;
-use taskyard_core::{Outcome, Refusal, Submit, Target, Verdict, WorkerId};
+use proxy::Proxy;
+use taskyard_core::{Outcome, Refusal, Submit, Target, TaskId, Verdict, WorkerId};
 use taskyard_protocol::Rejection;
 use taskyard_protocol::wire::{Head, Header, Kind, Message};
 use taskyard_zmq::{
-    ClientEvent, ClientOptions, Endpoint, Error, Heartbeat, RemoteClient, RemoteWorker,
+    ClientEvent, ClientKey, ClientOptions, Endpoint, Error, Heartbeat, RemoteClient, RemoteWorker,
     ShardOptions, WorkerEvent, WorkerOptions, ZmqPayload,
 };
 
@@ -170,9 +171,9 @@ fn an_abort_reaches_the_worker_and_a_result_wins_over_it() {
 fn a_client_whose_connection_breaks_loses_nothing() {
     let controller = hosted();
     let _workers = Workers::echo(&controller.workers[0], 4);
-    let proxy = Proxy::to(&controller.clients);
+    let proxy = Proxy::to(controller.clients.as_str());
     let context = context();
-    let options = ClientOptions::new(proxy.endpoint.clone());
+    let options = ClientOptions::new(proxy.endpoint().parse().unwrap());
     let mut client = RemoteClient::connect(&context, &options).unwrap();
     let count = 3_000u32;
     let mut seen = vec![0u8; count as usize];
@@ -206,8 +207,8 @@ fn mark(outcome: Seen, seen: &mut [u8]) {
 #[test]
 fn a_worker_whose_connection_breaks_hands_in_what_it_has_finished() {
     let controller = hosted();
-    let proxy = Proxy::to(&controller.workers[0]);
-    let options = WorkerOptions::new(proxy.endpoint.clone(), "cut-off");
+    let proxy = Proxy::to(controller.workers[0].as_str());
+    let options = WorkerOptions::new(proxy.endpoint().parse().unwrap(), "cut-off");
     let mut cut_off = RemoteWorker::connect(&context(), &options).unwrap();
     assert!(matches!(
         cut_off.wait(PATIENCE).unwrap(),
@@ -259,8 +260,8 @@ fn a_silent_worker_is_lost_by_its_heartbeat() {
     let heartbeat = Heartbeat::new(Duration::from_millis(100), Duration::from_millis(200));
     options.heartbeat = Some(heartbeat.unwrap());
     let controller = Controller::hosted(options);
-    let proxy = Proxy::to(&controller.workers[0]);
-    let options = WorkerOptions::new(proxy.endpoint.clone(), "silent");
+    let proxy = Proxy::to(controller.workers[0].as_str());
+    let options = WorkerOptions::new(proxy.endpoint().parse().unwrap(), "silent");
     let mut silent = RemoteWorker::connect(&context(), &options).unwrap();
     assert!(matches!(
         silent.wait(PATIENCE).unwrap(),
@@ -274,7 +275,7 @@ fn a_silent_worker_is_lost_by_its_heartbeat() {
         .submit(submit, None, ZmqPayload::from_bytes(b""))
         .unwrap();
     next_task(&mut silent);
-    proxy.freeze();
+    proxy.hold();
     assert_eq!(next_outcome(&mut client).outcome, Outcome::WorkerLost);
 }
 
@@ -303,6 +304,55 @@ fn clients_and_workers_find_a_controller_that_was_started_anew() {
     // A worker might have brought its result for ten seconds.
     let seen = next_outcome(&mut client);
     assert_eq!((seen.task, seen.outcome), (once, Outcome::WorkerLost));
+}
+
+#[test]
+fn a_client_that_comes_back_with_its_key_finds_its_outcomes() {
+    let controller = hosted();
+    let (runs, seen) = std::sync::mpsc::channel();
+    let key = |sessions_before| ClientKey {
+        secret: 0x5eed,
+        sessions_before,
+    };
+    let mut options = ClientOptions::new(controller.clients.clone());
+    options.key = Some(key(0));
+    let context = context();
+    let mut first = RemoteClient::connect(&context, &options).unwrap();
+    let tasks = [1, 2, 3].map(|number| Submit::new(TaskId(number), Target::Any).attempts(1));
+    for task in tasks {
+        let payload = ZmqPayload::from_bytes(b"kept");
+        first.submit(task, None, payload).unwrap();
+    }
+    let _workers = Workers::start(&controller.workers[0], 1, move |_, payload| {
+        runs.send(()).unwrap();
+        (Verdict::Completed, copy(payload))
+    });
+    for _ in tasks {
+        seen.recv_timeout(PATIENCE).unwrap();
+    }
+    // Neither a goodbye nor an acknowledgement: it has just stopped.
+    std::mem::forget(first);
+    options.key = Some(key(1_000));
+    let mut second = RemoteClient::connect(&context, &options).unwrap();
+    for mut task in tasks {
+        task.resent = true;
+        // Whatever it says now: the controller has it already.
+        let payload = ZmqPayload::from_bytes(b"again");
+        second.submit(task, None, payload).unwrap();
+    }
+    for _ in tasks {
+        let outcome = next_outcome(&mut second);
+        assert_eq!(outcome.outcome, Outcome::Completed);
+        assert_eq!(outcome.payload, Some(ZmqPayload::from_bytes(b"kept")));
+    }
+    assert!(seen.try_recv().is_err(), "a task has run twice");
+    // A process that forgets to count is told so.
+    options.key = Some(key(0));
+    let error = RemoteClient::connect(&context, &options).unwrap_err();
+    assert!(
+        matches!(error, Error::Rejected(Rejection::SessionStale)),
+        "{error}"
+    );
 }
 
 #[test]
@@ -474,85 +524,4 @@ fn an_endpoint_that_is_taken_is_refused_with_advice() {
         error.to_string().contains("no folder /no/such/folder"),
         "{error}"
     );
-}
-
-/// Passes bytes on between a peer and a `tcp://` endpoint, until it is told to cut.
-struct Proxy {
-    endpoint: Endpoint,
-    streams: Arc<Mutex<Vec<TcpStream>>>,
-    frozen: Arc<AtomicBool>,
-    closed: Arc<AtomicBool>,
-}
-
-impl Proxy {
-    fn to(target: &Endpoint) -> Self {
-        let target = target.as_str().strip_prefix("tcp://").unwrap().to_owned();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let endpoint = format!("tcp://{}", listener.local_addr().unwrap())
-            .parse()
-            .unwrap();
-        let streams = Arc::new(Mutex::new(Vec::new()));
-        let closed = Arc::new(AtomicBool::new(false));
-        let frozen = Arc::new(AtomicBool::new(false));
-        let (theirs, is_closed) = (Arc::clone(&streams), Arc::clone(&closed));
-        let is_frozen = Arc::clone(&frozen);
-        std::thread::spawn(move || {
-            while let Ok((near, _)) = listener.accept()
-                && !is_closed.load(Ordering::Acquire)
-            {
-                let Ok(far) = TcpStream::connect(&target) else {
-                    return;
-                };
-                pass_on(
-                    near.try_clone().unwrap(),
-                    far.try_clone().unwrap(),
-                    &is_frozen,
-                );
-                pass_on(
-                    far.try_clone().unwrap(),
-                    near.try_clone().unwrap(),
-                    &is_frozen,
-                );
-                theirs.lock().unwrap().extend([near, far]);
-            }
-        });
-        Self {
-            endpoint,
-            streams,
-            frozen,
-            closed,
-        }
-    }
-
-    /// Passes nothing on any more, and keeps the connections open.
-    fn freeze(&self) {
-        self.frozen.store(true, Ordering::Release);
-    }
-
-    /// Breaks all connections; new ones are welcome.
-    fn cut(&self) {
-        for stream in self.streams.lock().unwrap().drain(..) {
-            let _ = stream.shutdown(std::net::Shutdown::Both);
-        }
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.closed.store(true, Ordering::Release);
-        self.cut();
-        // Ends the thread that accepts.
-        let _ = TcpStream::connect(self.endpoint.as_str().strip_prefix("tcp://").unwrap());
-    }
-}
-
-fn pass_on(mut from: TcpStream, mut to: TcpStream, frozen: &Arc<AtomicBool>) {
-    let frozen = Arc::clone(frozen);
-    std::thread::spawn(move || {
-        let mut buffer = [0; 4096];
-        while let Ok(count @ 1..) = from.read(&mut buffer)
-            && (frozen.load(Ordering::Acquire) || to.write_all(&buffer[..count]).is_ok())
-        {}
-        let _ = to.shutdown(std::net::Shutdown::Both);
-    });
 }

@@ -52,6 +52,11 @@ pub(crate) fn all(workspace: &Workspace) -> Vec<Step> {
             "fresh seeds of the simulator, for a minute",
             simulation,
         ),
+        step(
+            "chaos",
+            "real processes under fresh faults, for a minute",
+            chaos,
+        ),
         step("loom", "the models of the lock-free joints", loom::run),
         step(
             "canaries",
@@ -183,6 +188,28 @@ fn simulation(workspace: &Workspace) -> Result<(), NotPassed> {
     let mut command = workspace.cargo(&args);
     let seconds = if workspace.long { "600" } else { "60" };
     run(command.args(["--seconds", seconds]), workspace.limit())
+}
+
+/// The program draws a fresh seed and prints it. What it plans a seed gives again; what comes of it
+/// only the system knows.
+fn chaos(workspace: &Workspace) -> Result<(), NotPassed> {
+    let args = [
+        "run",
+        "--release",
+        "-p",
+        "taskyard-tests",
+        "--bin",
+        "chaos",
+        "--",
+    ];
+    let mut command = workspace.cargo(&args);
+    let (workers, minutes) = if workspace.long {
+        ("200", "10")
+    } else {
+        ("60", "1")
+    };
+    command.args(["--workers", workers, "--minutes", minutes]);
+    run(&mut command, workspace.limit())
 }
 
 /// The harness exits with an error if a task got no outcome, or two.

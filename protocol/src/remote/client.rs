@@ -206,9 +206,16 @@ impl<P: FromInline> ClientState<P> {
     /// the client's tasks.
     #[must_use]
     pub fn new(key: u128) -> Self {
+        Self::returning(key, 0)
+    }
+
+    /// A client that comes back in another process, with the key of one whose sessions had numbers
+    /// up to `sessions_before`.
+    #[must_use]
+    pub fn returning(key: u128, sessions_before: u32) -> Self {
         Self {
             key,
-            session_number: 0,
+            session_number: sessions_before,
             standing: Standing::Stranger,
             kept: HashMap::new(),
             submitted: 0,

@@ -42,3 +42,5 @@ pub use marks::{MARKS, Marks};
 pub use options::{Fault, Options, Size};
 pub use run::{Failure, History, run};
 pub use shrink::{Shrunk, shrink};
+
+pub(crate) use rng::{Rng, mix};

@@ -1,5 +1,6 @@
 //! A client in a process of its own.
 
+use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -22,16 +23,44 @@ pub struct ClientOptions {
     pub connect_timeout: Duration,
     /// What to show there.
     pub credentials: Credentials,
+    /// Who it is. `None`: somebody new, with a key that nobody else will ever have.
+    pub key: Option<ClientKey>,
+}
+
+/// Who a client is: a process that comes back with the key of one that died finds its outcomes, as
+/// long as the controller keeps them.
+///
+/// It submits again what has no outcome, under the same numbers and [marked as sent
+/// before](taskyard_core::Submit::resent), right after it has connected: the controller knows those
+/// that it has, and outcomes of tasks that the client does not know are not passed on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ClientKey {
+    /// 128 random bits. Whoever knows them can take over the client's tasks.
+    pub secret: u128,
+    /// No session that the key was used for before had a higher number: a process that may make a
+    /// million connections in its life begins a million higher than the one before it. 0 for a new
+    /// key.
+    pub sessions_before: u32,
+}
+
+impl fmt::Debug for ClientKey {
+    /// Without the secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientKey")
+            .field("sessions_before", &self.sessions_before)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ClientOptions {
-    /// The defaults: five seconds for the first answer, and no credentials.
+    /// The defaults: five seconds for the first answer, no credentials, and somebody new.
     #[must_use]
     pub const fn new(endpoint: Endpoint) -> Self {
         Self {
             endpoint,
             connect_timeout: Duration::from_secs(5),
             credentials: Credentials::None,
+            key: None,
         }
     }
 
@@ -73,10 +102,13 @@ impl RemoteClient {
     /// [`Error::NoAnswer`] after the time to connect; [`Error::Rejected`] if the controller does
     /// not want us; [`Error::Connect`] if the endpoint cannot even be tried.
     pub fn connect(context: &Context, options: &ClientOptions) -> Result<Self, Error> {
-        let key = u128::from(random_u64()) << 64 | u128::from(random_u64());
+        let key = options.key.unwrap_or_else(|| ClientKey {
+            secret: u128::from(random_u64()) << 64 | u128::from(random_u64()),
+            sessions_before: 0,
+        });
         let mut client = Self {
             link: Link::connect(context, &options.endpoint, &options.credentials)?,
-            state: ClientState::new(key),
+            state: ClientState::returning(key.secret, key.sessions_before),
             next_task: 1,
         };
         let due = Instant::now() + options.connect_timeout;

@@ -5,6 +5,6 @@ mod host;
 mod link;
 mod worker;
 
-pub use client::{ClientOptions, RemoteClient};
+pub use client::{ClientKey, ClientOptions, RemoteClient};
 pub use host::{HostOptions, RegisteredCount, WorkerHost};
 pub use worker::{RemoteWorker, WorkerOptions};
