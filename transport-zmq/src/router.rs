@@ -193,7 +193,8 @@ impl Router {
             if inbox.first.user_id() == Some(Role::Operator.name().as_bytes()) {
                 self.peers.note_operator(key);
             }
-            tracing::debug!(?key, role = %self.role(key), endpoint = %self.endpoint, "a peer is here");
+            let (role, endpoint) = (self.role(key), &self.endpoint);
+            tracing::debug!(?key, %role, %endpoint, "a peer is here");
         }
         Ok(Received::Message(key))
     }

@@ -75,8 +75,8 @@ pub struct ShardOptions {
 }
 
 impl ShardOptions {
-    /// The defaults: those of [`Heartbeat`], payloads of up to 16 MiB; and [`Security::None`], which
-    /// is for endpoints on this host only.
+    /// The defaults: those of [`Heartbeat`], payloads of up to 16 MiB; and [`Security::None`],
+    /// which is for endpoints on this host only.
     #[must_use]
     pub fn new(clients: Option<Endpoint>, workers: Endpoint) -> Self {
         Self {

@@ -8,9 +8,9 @@
 //! | operator | clients connect | `taskyard-operator.json` |
 //!
 //! The controller alone holds all keys, in `taskyard-controller.json`. A key is the password of
-//! PLAIN where libzmq has no CURVE, and the secret key of CURVE where it has: one secret a role, and
-//! the files look the same. Since PLAIN shows its passwords to whoever listens, keys are made anew
-//! when the mechanism changes.
+//! PLAIN where libzmq has no CURVE, and the secret key of CURVE where it has: one secret a role,
+//! and the files look the same. Since PLAIN shows its passwords to whoever listens, keys are made
+//! anew when the mechanism changes.
 
 mod connection;
 mod file;
