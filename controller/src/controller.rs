@@ -36,8 +36,8 @@ impl Controller {
     /// Binds the endpoints and starts all threads.
     ///
     /// # Errors
-    /// When an endpoint cannot be bound, a connection file cannot be used or written, descriptors or threads cannot be had, or the options make
-    /// no sense: each says what to do.
+    /// When an endpoint cannot be bound, a connection file cannot be used or written, descriptors
+    /// or threads cannot be had, or the options make no sense: each says what to do.
     pub fn start(options: &Options) -> Result<Self, Error> {
         check_shards(options.shards)?;
         let peers = options.capacities.workers + options.capacities.clients;

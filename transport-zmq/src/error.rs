@@ -83,8 +83,8 @@ pub enum Error {
         /// What was asked for.
         given: Duration,
     },
-    /// The connection file is of a controller with CURVE, and the libzmq here has none; whoever built
-    /// this program.
+    /// The connection file is of a controller with CURVE, and the libzmq here has none; whoever
+    /// built this program.
     #[error(
         "this program's libzmq has no CURVE, which the controller asks for: build with libsodium"
     )]
