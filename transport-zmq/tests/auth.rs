@@ -175,6 +175,38 @@ fn who_was_in_comes_back_by_itself_after_a_restart_with_the_same_keys() {
 }
 
 #[test]
+fn who_was_turned_away_for_a_while_comes_back_by_itself() {
+    let [ours, others] = [(); 2].map(|()| Security::fresh().unwrap());
+    let first = guarded(tcp, &ours);
+    let mut options = ShardOptions::new(Some(first.clients.clone()), first.workers[0].clone());
+    let credentials = |role| ours.credentials(role).unwrap();
+    let mut worker = worker(&first, credentials(Role::Worker));
+    assert!(is_registered(&mut worker, PATIENCE));
+    drop(first);
+    options.security = others;
+    let wrong = Controller::hosted(options.clone());
+    let due = Instant::now() + 4 * SHORT;
+    while Instant::now() < due {
+        let _ = worker.wait(SHORT).unwrap();
+    }
+    let stats = wrong.stop()[0];
+    assert!(stats.workers.auth_failed > 0, "{stats:?}");
+    assert_eq!(stats.workers.received, 0);
+    options.security = ours;
+    let _right = Controller::hosted(options);
+    let due = Instant::now() + PATIENCE;
+    loop {
+        assert!(Instant::now() < due, "it gave up");
+        if matches!(
+            worker.wait(SHORT).unwrap(),
+            Some(WorkerEvent::Registered { .. })
+        ) {
+            break;
+        }
+    }
+}
+
+#[test]
 fn sockets_in_the_file_system_are_for_ourselves_alone() {
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
     let controller = guarded(ipc, &Security::None);

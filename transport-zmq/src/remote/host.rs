@@ -23,6 +23,9 @@ use crate::{Context, Credentials, Endpoint, Error, StopFlag};
 const WAKER: Token = Token(usize::MAX);
 /// Descriptors that one poll reports at most.
 const EVENTS_MAX: usize = 1024;
+/// Until a host that no controller has admitted says so, and until it says so again.
+const FIRST_COMPLAINT: Duration = Duration::from_secs(10);
+const NEXT_COMPLAINT: Duration = Duration::from_secs(60);
 /// Until a worker that was refused asks again: its name may be free by then.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -94,6 +97,8 @@ pub struct WorkerHost {
     refused: VecDeque<(Instant, usize)>,
     /// Workers that found nobody where they were sent on to, with the time to look again, in order.
     alone: VecDeque<(Instant, usize)>,
+    /// When to look whether any worker is registered at all.
+    look_at: Instant,
 }
 
 #[derive(Debug)]
@@ -140,6 +145,7 @@ impl WorkerHost {
             registered: RegisteredCount::default(),
             refused: VecDeque::new(),
             alone: VecDeque::new(),
+            look_at: Instant::now() + FIRST_COMPLAINT,
         })
     }
 
@@ -188,6 +194,7 @@ impl WorkerHost {
                     self.serve(event.token().0, &mut handler)?;
                 }
             }
+            self.complain_if_shut_out();
             while let Some(index) = poll_due(&mut self.alone) {
                 self.serve(index, &mut handler)?;
             }
@@ -203,6 +210,26 @@ impl WorkerHost {
             hosted.worker.leave();
         }
         Ok(())
+    }
+
+    /// libzmq tells nobody that a connection is refused, and goes on trying.
+    fn complain_if_shut_out(&mut self) {
+        let now = Instant::now();
+        if now < self.look_at {
+            return;
+        }
+        let mut next = FIRST_COMPLAINT;
+        if let Some(first) = self.workers.first()
+            && self.registered.get() == 0
+        {
+            next = NEXT_COMPLAINT;
+            tracing::warn!(
+                worker = first.worker.name(),
+                "no controller has admitted this worker: is one running there, and is the \
+                 connection file the one that it wrote last?"
+            );
+        }
+        self.look_at = now + next;
     }
 
     /// Does all that one worker has, until its descriptor can be slept on again.
@@ -248,7 +275,8 @@ impl WorkerHost {
 
     fn next_due(&self) -> Option<Duration> {
         let next = [self.refused.front(), self.alone.front()];
-        let due = next.into_iter().flatten().map(|&(due, _)| due).min()?;
+        let next = next.into_iter().flatten().map(|&(due, _)| due);
+        let due = next.fold(self.look_at, Instant::min);
         Some(due.saturating_duration_since(Instant::now()))
     }
 }

@@ -178,8 +178,10 @@ fn reply(
 ) -> Result<(), SendRefused> {
     let (code, text, user) = match verdict {
         Ok(role) => ("200", "OK", role.name()),
-        Err(Refused::Unwelcome) => ("400", "not with this key", ""),
-        Err(Refused::Malformed) => ("400", "not a question of libzmq", ""),
+        // Not 400: a libzmq that is told so never tries again. A controller that was started in the
+        // wrong folder for once would turn all workers away for good.
+        Err(Refused::Unwelcome) => ("300", "not with this key", ""),
+        Err(Refused::Malformed) => ("300", "not a question of libzmq", ""),
     };
     let frames = [to, b"", VERSION, number, code.as_bytes(), text.as_bytes()];
     for frame in frames {
