@@ -373,6 +373,8 @@ fn a_worker_behind_a_cut_cable_is_missed_and_comes_back() {
     let workers = format!("tcp://{}:*", namespace.address);
     let mut args = vec!["--clients", "tcp://127.0.0.1:*", "--workers", &workers];
     args.extend(HEARTBEAT);
+    // The namespace is a network of its own, with nobody else in it.
+    args.push("--insecure-network");
     let controller = ControllerProcess::start_at(&args);
     let mut client = controller.client(&context());
     let _far = namespace.inside(|| controller.start_workers("far", 1));

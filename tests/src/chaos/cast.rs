@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use taskyard_zmq::{ConnectionDir, Credentials, Role};
 
 use super::ear::Order;
 use super::plan::{HEARTBEAT_INTERVAL_MS, HEARTBEAT_TIMEOUT_MS, Plan};
@@ -16,6 +17,8 @@ use crate::sim::Rng;
 
 /// The first argument of a process of the cast; what it plays is the second.
 pub(crate) const PLAY: &str = "play";
+/// The folder of connection files, beside the journals.
+const KEYS: &str = "keys";
 /// Long enough for a loaded machine; only a failure waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Places for tasks: few, so that the controller has touched them all when it has warmed up.
@@ -160,6 +163,7 @@ impl Cast {
         command.arg("controller");
         command.args(["--clients", &self.clients_endpoint]);
         command.args(["--workers", &self.workers_endpoint]);
+        command.arg("--connection-dir").arg(self.folder.join(KEYS));
         command.args(["--mode", if self.plan.pinned { "pinned" } else { "hosted" }]);
         // A core that spins is one that two hundred processes do not have.
         command.args(["--idle", "park"]);
@@ -291,6 +295,12 @@ fn spawn(mut command: Command, folder: &Path) -> io::Result<Child> {
 fn log(folder: &Path, name: &str) -> io::Result<File> {
     let path = folder.join(name);
     OpenOptions::new().create(true).append(true).open(path)
+}
+
+/// What a member comes in with; its journal lies beside the keys.
+pub(crate) fn credentials(journal: &Path, role: Role) -> Result<Credentials, taskyard_zmq::Error> {
+    let keys = journal.with_file_name(KEYS);
+    Credentials::from_connection_file(ConnectionDir::file_of(&keys, role))
 }
 
 fn journal(folder: &Path, role: &str, number: u64) -> PathBuf {

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use taskyard_core::{Outcome, TaskId};
 use taskyard_protocol::Rejection;
 use taskyard_zmq::{
-    ClientEvent, ClientKey, ClientOptions, Context, ContextOptions, RemoteClient, ZmqPayload,
+    ClientEvent, ClientKey, ClientOptions, Context, ContextOptions, RemoteClient, Role, ZmqPayload,
 };
 
+use super::cast::credentials;
 use super::ear::{Ear, Order};
 use super::journal::{self, Fact, Journal};
 use super::task::{AnswerCode, NONE, Quality, Read, Spec};
@@ -93,6 +94,7 @@ pub(crate) fn play(part: &Part) -> Done<()> {
 
 fn options(part: &Part) -> Done<ClientOptions> {
     let mut options = ClientOptions::new(part.endpoint.parse()?);
+    options.credentials = credentials(&part.journal, Role::Client)?;
     options.connect_timeout = PATIENCE;
     let secret = mix(part.seed ^ part.number);
     options.key = Some(ClientKey {

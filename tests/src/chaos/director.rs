@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use taskyard_core::{Outcome, Submit, Target};
-use taskyard_zmq::{ClientEvent, ClientOptions, Context, ContextOptions, RemoteClient, ZmqPayload};
+use taskyard_zmq::{
+    ClientEvent, ClientOptions, Context, ContextOptions, RemoteClient, Role, ZmqPayload,
+};
 
-use super::cast::{Cast, usage};
+use super::cast::{Cast, credentials, usage};
 use super::ear::Order;
 use super::journal::{Fact, Journal};
 use super::plan::{Fault, Kind, Plan, Victim};
@@ -317,8 +319,13 @@ impl Director {
         let Ok(context) = Context::new(ContextOptions::default()) else {
             return false;
         };
+        let journal = self.cast.folder.join("director");
+        let Ok(credentials) = credentials(&journal, Role::Client) else {
+            return false;
+        };
         let endpoint = self.cast.clients_endpoint().parse();
-        let mut options = ClientOptions::new(endpoint.expect("the controller's own words"));
+        let endpoint = endpoint.expect("the controller's own words");
+        let mut options = ClientOptions::new(endpoint).credentials(credentials);
         options.connect_timeout = SETTLE;
         let Ok(mut auditor) = RemoteClient::connect(&context, &options) else {
             return false;

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use taskyard_core::Verdict;
 use taskyard_protocol::Rejection;
 use taskyard_zmq::{
-    Assignment, Context, ContextOptions, RemoteWorker, WorkerEvent, WorkerOptions, ZmqPayload,
+    Assignment, Context, ContextOptions, RemoteWorker, Role, WorkerEvent, WorkerOptions, ZmqPayload,
 };
 
+use super::cast::credentials;
 use super::ear::{Ear, Order};
 use super::journal::{Fact, Journal};
 use super::task::{Read, worker_name};
@@ -49,7 +50,8 @@ pub(crate) fn play(part: &Part) -> Outcome<()> {
     let context = Context::new(ContextOptions::default())?;
     let options = WorkerOptions::new(part.endpoint.parse()?, worker_name(part.number))
         .slots(part.slots)
-        .prefetch(part.prefetch);
+        .prefetch(part.prefetch)
+        .credentials(credentials(&part.journal, Role::Worker)?);
     let mut worker = Worker {
         number: part.number,
         remote: RemoteWorker::connect(&context, &options)?,
