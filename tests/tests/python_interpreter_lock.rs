@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use taskyard_core::{Outcome, Submit, Target};
 use taskyard_tests::cluster::{ControllerProcess, Process, next_outcome, submit};
-use taskyard_zmq::{Context, ContextOptions};
+use taskyard_zmq::{Context, ContextOptions, Role};
 
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_millis(600);
 
@@ -32,7 +32,7 @@ def hold(payload):
         longest, digits = time.monotonic() - began, digits * 5 // 4
     return b"%d" % (longest * 1000)
 
-endpoint, name ="#;
+controller, name ="#;
 
 /// The documented worker, with other work.
 fn program(folder: &Path) -> PathBuf {
@@ -43,7 +43,7 @@ fn program(folder: &Path) -> PathBuf {
         .filter_map(|block| block.split("```").next())
         .find(|block| block.starts_with("# worker.py"))
         .expect("the document has a worker");
-    let mut worker = worker.replacen("\nendpoint, name =", HOLD, 1);
+    let mut worker = worker.replacen("\ncontroller, name =", HOLD, 1);
     for (shouts, computes) in SHOUTS.into_iter().zip(COMPUTES) {
         assert!(worker.contains(shouts), "the document has another worker");
         worker = worker.replacen(shouts, computes, 1);
@@ -71,7 +71,7 @@ fn a_worker_that_holds_the_interpreter_lock_is_not_taken_for_dead() {
     let mut command = Command::new(python);
     command
         .arg(program(&folder))
-        .arg(&controller.workers)
+        .arg(controller.file_of(Role::Worker))
         .arg("busy");
     let _worker = Process(command.spawn().expect("a worker starts"));
     let mut client = controller.client(&Context::new(ContextOptions::default()).expect("one"));
