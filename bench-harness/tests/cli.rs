@@ -256,3 +256,18 @@ fn a_race_that_is_not_there_is_refused_in_one_line() {
     assert_eq!(said.trim_end().lines().count(), 1, "{said}");
     assert!(said.contains("horses"), "{said}");
 }
+
+#[test]
+fn a_few_deaths_and_a_small_storm_leave_their_figures() {
+    let folder = Folder::new("failures");
+    let few = "failures --quick --only deaths,storm --workers 4 --kills 4 --way ipc \
+               --storm-workers 8";
+    let output = bench(few, &folder.0);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    for (file, rows) in [("deaths", 1), ("deaths-each", 4), ("storm", 2)] {
+        let path = folder.0.join(format!("failures-{file}.csv"));
+        let text = fs::read_to_string(path).expect("there is a file");
+        assert_eq!(text.lines().count(), rows + 1, "{text}");
+    }
+}

@@ -197,13 +197,14 @@ fn a_stopped_worker_is_missed_and_comes_back_as_its_next_incarnation() {
     let frozen = controller.start_workers("frozen", 1);
     let (place, before) = ask(&mut client, "frozen.0");
     let held = client.next_task_id();
-    // Long enough to be missed meanwhile, and over when the process goes on.
-    submit(&mut client, Submit::new(held, Target::Any), "sleep 500");
+    // Far from done when the process is stopped.
+    submit(&mut client, Submit::new(held, Target::Any), "sleep 2000");
     let once = submit_named(&mut client, "frozen.0", "echo never");
     signal(&frozen, "-STOP");
     let _heir = controller.start_workers("heir", 1);
     let seen = outcomes(&mut client, &[held, once]);
-    assert_eq!(seen[&once][0].outcome, Outcome::WorkerLost);
+    let told = &seen[&once][0];
+    assert_eq!(told.outcome, Outcome::WorkerLost, "{told:?}");
     let held = &seen[&held][0];
     assert_eq!(held.outcome, Outcome::Completed, "{held:?}");
     assert_ne!(held.worker, Some(place), "{held:?}");
@@ -260,6 +261,8 @@ fn a_storm_leaves_no_descriptor_behind() {
         open.collect::<Vec<_>>()
     };
     let fds = || open().len();
+    // The controller says where it listens before it listens to signals as well.
+    std::thread::sleep(Duration::from_millis(500));
     let before = fds();
     for round in 0..3 {
         let mut workers: Vec<Process> = (0..WORKERS)
@@ -372,6 +375,8 @@ fn a_worker_behind_a_cut_cable_is_missed_and_comes_back() {
     };
     let workers = format!("tcp://{}:*", namespace.address);
     let mut args = vec!["--clients", "tcp://127.0.0.1:*", "--workers", &workers];
+    // A cable between two namespaces of this machine is no network.
+    args.push("--insecure-network");
     args.extend(HEARTBEAT);
     // The namespace is a network of its own, with nobody else in it.
     args.push("--insecure-network");

@@ -1,4 +1,5 @@
-//! The Python programs of the documentation, run against our controller.
+//! The Python programs of the documentation, run against our controller, and one that holds the
+//! interpreter's lock.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,9 +20,11 @@ pub(crate) fn examples(workspace: &Workspace) -> Result<(), NotPassed> {
     let python = environment(workspace)?;
     let mut programs = workspace.cargo(&["build", "--workspace", "--bins"]);
     run(&mut programs, workspace.limit())?;
-    let args = ["test", "-p", "taskyard-tests", "--test", "python_examples"];
-    let mut command = workspace.cargo(&args);
-    run(command.env("TASKYARD_PYTHON", python), workspace.limit())
+    for test in ["python_examples", "python_interpreter_lock"] {
+        let mut command = workspace.cargo(&["test", "-p", "taskyard-tests", "--test", test]);
+        run(command.env("TASKYARD_PYTHON", &python), workspace.limit())?;
+    }
+    Ok(())
 }
 
 /// A Python with pyzmq, made if it is not there yet.

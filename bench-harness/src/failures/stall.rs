@@ -73,11 +73,13 @@ pub(super) fn run(options: &Options, folder: &Path) -> Result<(), Error> {
         "interval/timeout ms",
         "stall ms",
         "tasks",
-        "workers that lost their place",
+        "workers registered anew",
+        "evicted",
         "tasks started again",
-        "tasks lost",
+        "lost",
+        "refused",
         "outcomes sent again",
-        "goal 0 lost",
+        "goal: none evicted, lost, refused",
     ]);
     let mut lost = 0;
     for scene in Scene::ALL {
@@ -91,7 +93,7 @@ pub(super) fn run(options: &Options, folder: &Path) -> Result<(), Error> {
                         time: Duration::from_millis(timeout) * timeouts,
                     };
                     let harm = stall.run(options, folder)?;
-                    lost += harm.places + harm.lost;
+                    lost += harm.total();
                     table.push(stall.row(&harm));
                 }
             }
@@ -101,7 +103,7 @@ pub(super) fn run(options: &Options, folder: &Path) -> Result<(), Error> {
     table.write(options.out(), "stall")?;
     if lost > 0 {
         return Err(Error::Faults(format!(
-            "stalls of the controller cost {lost} places of workers and results"
+            "stalls of the controller cost {lost} workers and tasks their place or result"
         )));
     }
     Ok(())
@@ -111,10 +113,20 @@ pub(super) fn run(options: &Options, folder: &Path) -> Result<(), Error> {
 #[derive(Clone, Copy, Debug)]
 struct Harm {
     tasks: u64,
-    places: u64,
+    /// Workers whose connection broke: they came back under their names.
+    anew: u64,
+    evicted: u64,
     rerun: u64,
     lost: u64,
+    /// Tasks for a worker whose name was not known when they came.
+    refused: u64,
     repeats: u64,
+}
+
+impl Harm {
+    const fn total(&self) -> u64 {
+        self.evicted + self.lost + self.refused
+    }
 }
 
 struct Stall {
@@ -132,11 +144,13 @@ impl Stall {
             format!("{}/{}", self.heartbeat.interval, self.heartbeat.timeout),
             self.time.as_millis().to_string(),
             harm.tasks.to_string(),
-            harm.places.to_string(),
+            harm.anew.to_string(),
+            harm.evicted.to_string(),
             harm.rerun.to_string(),
             harm.lost.to_string(),
+            harm.refused.to_string(),
             harm.repeats.to_string(),
-            met(harm.places + harm.lost == 0).into(),
+            met(harm.total() == 0).into(),
         ]
     }
 
@@ -173,16 +187,19 @@ impl Stall {
             arena.drain(0)?;
             arena.book.check()?;
         }
-        let mut places = 0;
+        let (mut anew, mut evicted) = (0, 0);
         while let Some(told) = arena.crew.hear(Duration::ZERO)? {
-            places += u64::from(matches!(told.word, Word::Registered(..)));
+            anew += u64::from(matches!(told.word, Word::Registered(..)));
+            evicted += u64::from(told.word == Word::Evicted);
         }
         let counts = arena.book.counts();
         Ok(Harm {
             tasks: counts.submitted,
-            places,
+            anew,
+            evicted,
             rerun: counts.rerun,
-            lost: counts.lost + counts.too_late,
+            lost: counts.lost,
+            refused: counts.too_late,
             repeats: arena.repeats(),
         })
     }
