@@ -1,87 +1,61 @@
 //! The `taskyard` program under pressure: peers that ask for more than there is, that do not read,
 //! and payloads up to the limit. Its memory stays under the product that it states at its start.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
-use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use taskyard_core::{Outcome, Refusal, Submit, Target, TaskId, Verdict};
+use taskyard_core::{Config, Outcome, Refusal, Submit, Target, TaskId, Verdict};
 use taskyard_protocol::remote::WorkerEvent;
 use taskyard_protocol::wire::{Flags, Head, Header, Kind, Message};
 use taskyard_tests::cluster::{
-    ControllerProcess, PATIENCE, Process, await_workers, next_outcome, submit, taskyard,
+    ControllerProcess, PATIENCE, await_workers, let_in, next_outcome, submit,
 };
 use taskyard_zmq::{
-    Context, ContextOptions, RemoteClient, RemoteWorker, StopFlag, WorkerOptions, ZmqPayload,
+    Context, ContextOptions, MemoryBound, QueueLimits, RemoteClient, RemoteWorker, Role, StopFlag,
+    WorkerOptions, ZmqPayload,
 };
 
 fn context() -> Context {
     Context::new(ContextOptions::default()).expect("a context")
 }
 
-/// A controller whose log goes into a file.
-struct Logged {
+/// A controller of small capacities.
+struct Small {
     controller: ControllerProcess,
-    log: PathBuf,
+    stated_mib: u64,
 }
 
-impl Logged {
-    fn start(name: &str, args: &[&str]) -> Self {
-        let log = std::env::temp_dir().join(format!("{name}-{}.log", std::process::id()));
-        let anywhere = "tcp://127.0.0.1:*";
-        let mut child = taskyard()
-            .args(["controller", "--clients", anywhere, "--workers", anywhere])
-            .args(args)
-            .env("RUST_LOG", "info")
-            .stdout(Stdio::piped())
-            .stderr(File::create(&log).expect("a file"))
-            .spawn()
-            .expect("the controller starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-        let mut value = || {
-            let line = lines.next().expect("where it listens").expect("a line");
-            line.split_once(' ')
-                .expect("a key and a value")
-                .1
-                .to_owned()
+impl Small {
+    fn start(more: &[&str]) -> Self {
+        let mut args = SMALL.to_vec();
+        args.extend(more);
+        let config = Config {
+            tasks: 4_000,
+            clients: 4,
+            workers: 8,
+            payload_bytes: 32 << 20,
+            result_bytes: 8 << 20,
+            ..Config::default()
         };
-        let (clients, workers) = (value(), value());
-        let process = Process(child);
+        let limits = config.validate().expect("sense");
+        let queues = QueueLimits::new(&limits, 1 << 16, 1 << 20);
+        let bound = MemoryBound::new(&limits, &queues, 1 << 16, 1);
         Self {
-            controller: ControllerProcess {
-                process,
-                clients,
-                workers,
-            },
-            log,
+            controller: ControllerProcess::start(&args),
+            stated_mib: bound.total() >> 20,
         }
     }
 
-    /// What it says that it takes at most.
-    fn stated_mib(&self) -> u64 {
-        let mut text = String::new();
-        let mut file = File::open(&self.log).expect("a log");
-        file.read_to_string(&mut text).expect("it is text");
-        let (_, after) = text.split_once("memory at most ").expect("it says so");
-        let number = after.split(' ').next().expect("a number");
-        number.parse().expect("a number of MiB")
-    }
-
-    fn resident_mib(&self) -> u64 {
+    /// The most that it ever took is below what it says at its start.
+    fn check(&self) -> u64 {
         let pid = self.controller.process.0.id();
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
         let peak = status.lines().find(|line| line.starts_with("VmHWM:"));
         let kib = peak.and_then(|line| line.split_whitespace().nth(1));
-        kib.expect("a number").parse::<u64>().expect("a number") >> 10
-    }
-}
-
-impl Drop for Logged {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.log);
+        let mib = kib.expect("a number").parse::<u64>().expect("a number") >> 10;
+        println!("{mib} MiB of {} MiB", self.stated_mib);
+        assert!(mib < self.stated_mib, "{mib} of {} MiB", self.stated_mib);
+        mib
     }
 }
 
@@ -104,8 +78,9 @@ const SMALL: [&str; 14] = [
 ];
 
 /// A worker that gives every payload back as it came, until it is stopped.
-fn echo(endpoint: &str, name: &str, stop: &StopFlag) -> thread::JoinHandle<()> {
-    let options = WorkerOptions::new(endpoint.parse().expect("an endpoint"), name);
+fn echo(controller: &ControllerProcess, name: &str, stop: &StopFlag) -> thread::JoinHandle<()> {
+    let file = controller.file_of(Role::Worker);
+    let options = WorkerOptions::from_connection_file(file, name).expect("a connection file");
     let stop = stop.clone();
     thread::spawn(move || {
         let mut worker = RemoteWorker::connect(&context(), &options).expect("it connects");
@@ -156,7 +131,7 @@ fn payloads_up_to_the_limit_pass_unchanged_and_one_byte_more_is_refused() {
     for way in ways {
         let controller = ControllerProcess::start_at(&way);
         let stop = StopFlag::new();
-        let worker = echo(&controller.workers, "echo", &stop);
+        let worker = echo(&controller, "echo", &stop);
         let mut client = controller.client(&context());
         for len in [0, 1, 33, 34, 2048, 2049, 8191, 8192, 1 << 20, MAX - 1, MAX] {
             let bytes: Vec<u8> = (0..len).map(|at| (at % 251) as u8).collect();
@@ -181,10 +156,8 @@ fn payloads_up_to_the_limit_pass_unchanged_and_one_byte_more_is_refused() {
 
 #[test]
 fn who_submits_without_end_is_refused_and_goes_on_later() {
-    let mut args = SMALL.to_vec();
-    args.extend(["--quota", "300", "--quota-bytes", "4194304"]);
-    let logged = Logged::start("without-end", &args);
-    let mut client = logged.controller.client(&context());
+    let small = Small::start(&["--quota", "300", "--quota-bytes", "4194304"]);
+    let mut client = small.controller.client(&context());
     // Nobody works, so all that is taken stays: first the bytes are full, then the places.
     for (bytes, taken_max) in [(60_000, 69), (10, 300)] {
         let before = client.outstanding();
@@ -197,7 +170,7 @@ fn who_submits_without_end_is_refused_and_goes_on_later() {
         }
         assert_eq!(client.outstanding(), taken_max);
     }
-    let _workers = logged.controller.start_workers("late", 2);
+    let _workers = small.controller.start_workers("late", 2);
     while client.outstanding() > 0 {
         // Its payload is no command that they know.
         assert_eq!(next_outcome(&mut client).outcome, Outcome::Failed);
@@ -208,21 +181,20 @@ fn who_submits_without_end_is_refused_and_goes_on_later() {
         "echo on",
     );
     assert_eq!(next_outcome(&mut client).frames, [b"on"]);
-    let (resident, stated) = (logged.resident_mib(), logged.stated_mib());
-    assert!(resident < stated, "{resident} of {stated} MiB");
+    small.check();
 }
 
 #[test]
 fn a_client_that_does_not_read_costs_little_and_slows_nobody() {
-    let logged = Logged::start("deaf-client", &SMALL);
+    let small = Small::start(&[]);
     let stop = StopFlag::new();
-    let workers = ["a", "b"].map(|name| echo(&logged.controller.workers, name, &stop));
+    let workers = ["a", "b"].map(|name| echo(&small.controller, name, &stop));
     let zmq = zmq::Context::new();
-    let deaf = Deaf::connect(&zmq, &logged.controller.clients);
+    let deaf = Deaf::connect(&zmq, &small.controller, Role::Client);
     let mut hello = Header::new(Kind::ClientHello);
     hello.seq = 1;
     deaf.say(&Head::new(&hello).body(&[9; 16]), &[]);
-    let mut client = logged.controller.client(&context());
+    let mut client = small.controller.client(&context());
     // Far more than its share, and pings that it will not read the answers of.
     for task in 1..=3_000 {
         let mut header = Header::new(Kind::Submit);
@@ -236,8 +208,7 @@ fn a_client_that_does_not_read_costs_little_and_slows_nobody() {
             assert_eq!(next_outcome(&mut client).frames, [b"honest"]);
         }
     }
-    let (resident, stated) = (logged.resident_mib(), logged.stated_mib());
-    assert!(resident < stated, "{resident} of {stated} MiB");
+    let resident = small.check();
     // Its results may take their share, and its answers little beside that.
     assert!(resident < 200, "{resident} MiB for one that does not read");
     drop(deaf);
@@ -251,15 +222,15 @@ fn a_client_that_does_not_read_costs_little_and_slows_nobody() {
 
 #[test]
 fn the_tasks_of_a_worker_that_does_not_read_go_elsewhere() {
-    let logged = Logged::start("deaf-worker", &SMALL);
+    let small = Small::start(&[]);
     let zmq = zmq::Context::new();
-    let deaf = Deaf::connect(&zmq, &logged.controller.workers);
+    let deaf = Deaf::connect(&zmq, &small.controller, Role::Worker);
     let mut register = Header::new(Kind::Register);
     register.flags = Flags::NO_REDIRECT;
     (register.seq, register.id, register.extra) = (1, 77, 16);
     deaf.say(&Head::new(&register).name("deaf"), &[]);
-    let mut client = logged.controller.client(&context());
-    let _workers = logged.controller.start_workers("honest", 1);
+    let mut client = small.controller.client(&context());
+    let _workers = small.controller.start_workers("honest", 1);
     // Both are there: the one answers, the other has read its registration, its last word.
     while Message::decode(&deaf.0.recv_bytes(0).expect("an answer"))
         .is_ok_and(|message| message.header.kind != Kind::Registered)
@@ -274,8 +245,7 @@ fn the_tasks_of_a_worker_that_does_not_read_go_elsewhere() {
     while client.outstanding() > 16 {
         assert_eq!(next_outcome(&mut client).outcome, Outcome::Completed);
     }
-    let (resident, stated) = (logged.resident_mib(), logged.stated_mib());
-    assert!(resident < stated, "{resident} of {stated} MiB");
+    small.check();
     drop(deaf);
     while client.outstanding() > 0 {
         assert_eq!(next_outcome(&mut client).outcome, Outcome::Completed);
@@ -305,7 +275,7 @@ fn await_named(client: &mut RemoteClient, name: &str) {
 struct Deaf(zmq::Socket);
 
 impl Deaf {
-    fn connect(zmq: &zmq::Context, endpoint: &str) -> Self {
+    fn connect(zmq: &zmq::Context, controller: &ControllerProcess, role: Role) -> Self {
         let socket = zmq.socket(zmq::DEALER).expect("a socket");
         socket.set_rcvhwm(1).expect("an option");
         socket.set_rcvbuf(4096).expect("an option");
@@ -314,6 +284,11 @@ impl Deaf {
         socket.set_rcvtimeo(patience).expect("an option");
         socket.set_sndtimeo(patience).expect("an option");
         socket.set_probe_router(true).expect("an option");
+        let_in(&socket, &controller.connection, role);
+        let endpoint = match role {
+            Role::Worker => &controller.workers,
+            _ => &controller.clients,
+        };
         socket.connect(endpoint).expect("an endpoint");
         let question = socket.recv_bytes(0).expect("it is asked who it is");
         let question = Message::decode(&question).expect("a message of the protocol");
