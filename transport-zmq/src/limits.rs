@@ -230,7 +230,7 @@ mod tests {
         let queues = QueueLimits::new(&limits, 16 << 10, 1 << 20);
         let bound = MemoryBound::new(&limits, &queues, 16 << 10, 1);
         assert_eq!(bound.payloads, 80 << 20);
-        assert!(bound.receive < 20 << 20, "{bound}");
+        assert!(bound.receive < 24 << 20, "{bound}");
         assert!(bound.total() < 400 << 20, "{bound}");
         assert!(bound.to_string().starts_with("memory at most "));
     }

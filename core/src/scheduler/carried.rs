@@ -20,7 +20,7 @@ use alloc::vec::Vec;
 
 use super::Scheduler;
 use crate::event::{AttemptAt, Revoked, StillRuns};
-use crate::id::Epoch;
+use crate::id::{Epoch, WorkerId};
 use crate::task::TaskState;
 use crate::time::Instant;
 use crate::worker::WorkerState;
@@ -79,7 +79,7 @@ impl Scheduler {
             attempt,
         } = attempt;
         let found = self.find_out(handle, attempt, worker, epoch);
-        let Some(index) = found.filter(|_| self.grants.is_of(epoch, instance)) else {
+        let Some(index) = found.filter(|_| self.was_granted(worker, epoch, instance)) else {
             return self.drop_claim();
         };
         let record = &self.tasks.records[index as usize];
@@ -109,6 +109,16 @@ impl Scheduler {
         StillRuns::Noted
     }
 
+    /// Whether this incarnation was that process's. Of one that still has a place this is known for
+    /// ever, however many have registered since: what is carried there must find its end.
+    pub(super) fn was_granted(&self, worker: WorkerId, epoch: Epoch, instance: u64) -> bool {
+        let place = self.workers.get(worker.0 as usize);
+        let is_here = place.is_some_and(|place| {
+            place.state != WorkerState::Free && (place.epoch, place.instance) == (epoch, instance)
+        });
+        is_here || self.grants.is_of(epoch, instance)
+    }
+
     fn drop_claim(&mut self) -> StillRuns {
         self.stats.stale_claim += 1;
         StillRuns::Dropped
@@ -118,7 +128,7 @@ impl Scheduler {
     fn started_by_mail(&mut self, now: Instant, index: u32) {
         let (handle, attempt, worker, epoch) = {
             let record = &self.tasks.records[index as usize];
-            let worker = crate::id::WorkerId(record.worker);
+            let worker = WorkerId(record.worker);
             (record.handle(index), record.attempt, worker, record.epoch)
         };
         self.handle_started(now, handle, attempt, worker, epoch);

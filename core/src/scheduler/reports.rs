@@ -151,7 +151,8 @@ impl Scheduler {
         answer: Option<Revoked>,
     ) -> Reported {
         let found = self.tasks.find(report.handle);
-        let Some(index) = found.filter(|_| self.grants.is_of(report.epoch, instance)) else {
+        let (worker, epoch) = (report.worker, report.epoch);
+        let Some(index) = found.filter(|_| self.was_granted(worker, epoch, instance)) else {
             return self.drop_report();
         };
         let record = &self.tasks.records[index as usize];

@@ -183,7 +183,7 @@ fn payload_bytes_are_limited() {
         tasks: 8,
         quota: 8,
         payload_bytes: 100,
-        quota_bytes: 100,
+        quota_bytes: 1_000,
         ..Config::default()
     });
     let client = env.client();

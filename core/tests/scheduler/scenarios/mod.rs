@@ -7,5 +7,6 @@ mod early;
 mod loss;
 mod multicast;
 mod prefetch;
+mod pressure;
 mod sessions;
 mod tasks;
