@@ -81,6 +81,21 @@ struct ControllerArgs {
     /// How long a peer's sign of life may take: then the peer is lost.
     #[arg(long, default_value_t = millis(Heartbeat::default().timeout()))]
     heartbeat_timeout_ms: u64,
+    /// How long a worker whose connection is gone is only suspected; 0: it is lost at once.
+    #[arg(long, default_value_t = Config::default().rejoin_grace_ms)]
+    rejoin_grace_ms: u64,
+    /// The same for one that was lost when this controller had not run for a while.
+    #[arg(long, default_value_t = Config::default().stall_grace_ms)]
+    stall_grace_ms: u64,
+    /// After a restart: how long tasks that may run once wait for a worker's result from before.
+    #[arg(long, default_value_t = Config::default().restart_grace_ms)]
+    restart_grace_ms: u64,
+    /// How long a worker may take to answer an abort before it counts as lost.
+    #[arg(long, default_value_t = Config::default().abort_grace_ms)]
+    abort_grace_ms: u64,
+    /// How long the outcomes of a client that is gone are kept for its return.
+    #[arg(long, default_value_t = Config::default().keep_outcomes_ms)]
+    keep_outcomes_ms: u64,
     /// The folder for the connection files; keys and ports are kept in it from start to start.
     #[arg(long, default_value_os_t = ConnectionDir::default_path())]
     connection_dir: PathBuf,
@@ -115,6 +130,11 @@ impl ControllerArgs {
         capacities.clients = self.clients_max;
         // 0 stands for half of the tasks.
         capacities.quota = self.quota.unwrap_or(0);
+        capacities.rejoin_grace_ms = self.rejoin_grace_ms;
+        capacities.stall_grace_ms = self.stall_grace_ms;
+        capacities.restart_grace_ms = self.restart_grace_ms;
+        capacities.abort_grace_ms = self.abort_grace_ms;
+        capacities.keep_outcomes_ms = self.keep_outcomes_ms;
         capacities.payload_bytes = self.payload_bytes_max;
         capacities.result_bytes = self.result_bytes_max;
         capacities.quota_bytes = self.quota_bytes.unwrap_or(0);
