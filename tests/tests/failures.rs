@@ -378,8 +378,6 @@ fn a_worker_behind_a_cut_cable_is_missed_and_comes_back() {
     // A cable between two namespaces of this machine is no network.
     args.push("--insecure-network");
     args.extend(HEARTBEAT);
-    // The namespace is a network of its own, with nobody else in it.
-    args.push("--insecure-network");
     let controller = ControllerProcess::start_at(&args);
     let mut client = controller.client(&context());
     let _far = namespace.inside(|| controller.start_workers("far", 1));
