@@ -68,8 +68,8 @@ struct ControllerArgs {
     /// Bytes of results held beyond those; a result that finds them full makes its task fail.
     #[arg(long, default_value_t = Config::default().result_bytes)]
     result_bytes_max: u64,
-    /// Bytes of one client's payloads and results held at once; half of --payload-bytes-max if it is
-    /// not given.
+    /// Bytes of one client's payloads and results held at once; half of --payload-bytes-max if it
+    /// is not given.
     #[arg(long)]
     quota_bytes: Option<u64>,
     /// Bytes of each peer's messages that are read ahead, about.

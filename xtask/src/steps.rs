@@ -73,11 +73,7 @@ pub(crate) fn all(workspace: &Workspace) -> Vec<Step> {
             "the Python programs of the documentation work",
             python::examples,
         ),
-        step(
-            "curve",
-            "who may come in, over a libzmq with CURVE",
-            curve::tests,
-        ),
+        step("curve", "who may come in, by CURVE", curve::tests),
         step("bench", "a short run of the harness loses no task", bench),
         step("deny", "licences and sources of the dependencies", deny),
         step("miri", "unit tests under Miri", miri),
