@@ -253,9 +253,9 @@ impl WorkerRecord {
         self.is_up() && !barred
     }
 
-    /// Whether tasks for it are accepted.
+    /// Whether tasks for it are accepted. Those for one that may be back soon wait for that.
     pub(crate) fn takes_submits(&self) -> bool {
-        self.is_up() && !self.draining
+        self.keeps_tasks() && !self.draining
     }
 
     /// How busy it is, and how many slots and prefetch places nothing is meant for: what follows

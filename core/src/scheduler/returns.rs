@@ -11,6 +11,7 @@
 use super::tasks::Side;
 use super::{Scheduler, Step};
 use crate::event::Loss;
+use crate::id::NameKey;
 use crate::index::Hash;
 use crate::list::{List, NIL};
 use crate::task::{Ending, Home, Kind, TaskState, Wish};
@@ -236,6 +237,26 @@ impl Scheduler {
         if self.workers[place as usize].state == WorkerState::Drained {
             self.drained.push_back(&mut self.workers, place);
         }
+    }
+
+    /// Where the worker is now that was attached at this place: elsewhere, if it is the same process
+    /// and has come back.
+    pub(super) fn present_of(&self, place: u32) -> u32 {
+        let record = &self.workers[place as usize];
+        if record.epoch.0 == 0 || record.keeps_tasks() {
+            return place;
+        }
+        let heir = self.find_name(record.name);
+        let same = heir.filter(|heir| self.workers[*heir as usize].instance == record.instance);
+        same.unwrap_or(place)
+    }
+
+    /// The suspect of this name.
+    pub(super) fn find_suspect(&self, name: NameKey) -> Option<u32> {
+        self.ghosts.find(Hash::of_u128(name.0), |ghost| {
+            let record = &self.workers[ghost as usize];
+            record.name == name && record.state == WorkerState::Suspect
+        })
     }
 
     /// A place at which tasks wait for the worker of this place, and all of them are settled.

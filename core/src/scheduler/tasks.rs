@@ -10,7 +10,7 @@ use crate::outcome::{Deadline, Refusal};
 use crate::submit::{Submit, Target};
 use crate::task::{Ending, Home, Route, TaskState, Wish};
 use crate::time::{Instant, Tick};
-use crate::worker::{WorkerRecord, WorkerState};
+use crate::worker::WorkerState;
 
 impl Scheduler {
     /// A client submits a task. Unless it is accepted, nothing remembers it.
@@ -94,14 +94,16 @@ impl Scheduler {
         match target {
             Target::Any | Target::All => Ok(Home::ANY),
             Target::Worker(WorkerId(place)) => {
-                let record = self.workers.get(place as usize);
-                let open = record.is_some_and(WorkerRecord::takes_submits);
                 // Not before it is known to be in the table: any number may be asked for.
-                open.then(|| Home::worker(place))
-                    .ok_or(Refusal::NoSuchWorker)
+                let known = self
+                    .workers
+                    .get(place as usize)
+                    .map(|_| self.present_of(place));
+                let open = known.filter(|place| self.workers[*place as usize].takes_submits());
+                open.map(Home::worker).ok_or(Refusal::NoSuchWorker)
             }
             Target::Named(name) => {
-                let place = self.find_name(name);
+                let place = self.find_name(name).or_else(|| self.find_suspect(name));
                 let open = place.filter(|place| self.workers[*place as usize].takes_submits());
                 open.map(Home::worker).ok_or(Refusal::NoSuchName)
             }
