@@ -71,7 +71,8 @@ pub(crate) fn run(arguments: impl Iterator<Item = String>) -> Result<(), Error> 
     }
     let scratch = Scratch::new()?;
     println!(
-        "| attack | alone p50 / p99 / max us | attacked p50 / p99 / max us | p50 x | p99 x | bursts | RSS MiB |"
+        "| attack | alone p50 / p99 / max us | attacked p50 / p99 / max us \
+         | p50 x | p99 x | bursts | RSS MiB |"
     );
     println!("|{}", " --- |".repeat(7));
     for (number, attack) in ATTACKS.iter().enumerate() {
