@@ -17,7 +17,7 @@
 //! of measuring times ([`icounts`]). `bench-harness starvation` is a third: how long a ready worker
 //! waits when all threads spin ([`spin_wait`]). And `bench-harness contention` races the lock-free
 //! joints against those of others ([`contention`]); `bench-harness failures` kills, stops and cuts
-//! off ([`failures`]).
+//! off ([`failures`]); `bench-harness hostile` does harm to honest peers ([`hostile`]).
 
 mod alloc;
 mod child;
@@ -25,6 +25,7 @@ mod contention;
 mod error;
 mod failures;
 mod hgrm;
+mod hostile;
 mod icounts;
 mod lane;
 mod ledger;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         (Some("starvation"), first) => spin_wait::run(first.into_iter().chain(arguments)),
         (Some("contention"), first) => contention::run(first.into_iter().chain(arguments)),
         (Some("failures"), first) => failures::run(first.into_iter().chain(arguments)),
+        (Some("hostile"), first) => hostile::run(first.into_iter().chain(arguments)),
         (Some("icounts"), first) => icounts::run(first.into_iter().chain(arguments)),
         (Some(icounts::CHILD), first) => icounts::run_child(first.into_iter().chain(arguments)),
         _ => options::Options::from_command_line().and_then(run::run),

@@ -44,8 +44,8 @@ pub struct Config {
     /// Bytes of all payloads and results that are held, past which no new task is taken; 0: no
     /// limit.
     pub payload_bytes: u64,
-    /// Bytes of results that are held beyond that. A result that finds them full is dropped, and its
-    /// attempt counts as failed.
+    /// Bytes of results that are held beyond that. A result that finds them full is dropped, and
+    /// its attempt counts as failed.
     pub result_bytes: u64,
     /// Bytes of the payloads and results of one client, past which none of its tasks is taken; 0:
     /// half of `payload_bytes`.

@@ -384,11 +384,7 @@ impl<P: Payload> Dispatcher<P> {
                 self.scheduler
                     .handle_given_back(now, handle, attempt, worker, epoch);
             }
-            Event::Reported { report, payload } => {
-                let (report, payload) = self.take_result(report, payload);
-                let reported = self.scheduler.handle_reported(now, report);
-                self.store_result(report, reported, payload);
-            }
+            Event::Reported { report, payload } => self.reported(now, report, payload),
             Event::HandedIn {
                 instance,
                 report,
@@ -477,6 +473,12 @@ impl<P: Payload> Dispatcher<P> {
         }
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.scheduler.handle_result_stored(handle, bytes);
+    }
+
+    fn reported(&mut self, now: Instant, report: Report, payload: Option<P>) {
+        let (report, payload) = self.take_result(report, payload);
+        let reported = self.scheduler.handle_reported(now, report);
+        self.store_result(report, reported, payload);
     }
 
     /// A result that there is no room for is dropped, and its attempt has failed.

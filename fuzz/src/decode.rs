@@ -40,5 +40,8 @@ fn encode(message: &Message<'_>) -> Head {
     if let Some(boot) = message.boot {
         head = head.boot(boot);
     }
+    if let Some(origin) = &message.origin {
+        head = head.origin(origin);
+    }
     head
 }

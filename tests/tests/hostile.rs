@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use taskyard_core::{Outcome, Submit, Target, TaskHandle, TaskId};
+use taskyard_protocol::Rejection;
 use taskyard_protocol::wire::{Flags, Head, Header, Kind, Message};
 use taskyard_tests::cluster::{
     ControllerProcess, PATIENCE, await_workers, let_in, next_outcome, submit,
@@ -92,6 +93,49 @@ fn a_controller_out_of_descriptors_serves_whom_it_has() {
     assert_eq!(next_outcome(&mut newcomer).frames, [b"new"]);
     let ended = controller.process.0.try_wait().expect("it can be asked");
     assert_eq!(ended, None, "the controller has ended");
+}
+
+/// More connections than there may be peers, each with a word: those beyond are turned away by
+/// name, and whoever was there is served as before.
+#[test]
+fn a_flood_of_connections_is_turned_away_past_the_cap() {
+    const FLOOD: usize = 300;
+    let args = ["--clients-max", "4", "--workers-max", "8"];
+    let controller = ControllerProcess::start(&args);
+    let context = Context::new(ContextOptions::default()).expect("a context");
+    let mut client = controller.client(&context);
+    let _workers = controller.start_workers("honest", HONEST);
+    await_workers(&mut client, HONEST);
+    let zmq = zmq::Context::new();
+    let (mut asked, mut turned_away) = (0, 0);
+    let crowd: Vec<_> = (0..FLOOD)
+        .map(|_| {
+            let socket = connected(&zmq, &controller, 0);
+            let answer = hear(&socket);
+            match Message::decode(&answer).expect("a message").header {
+                header if header.kind == Kind::WhoAreYou => asked += 1,
+                header => {
+                    let rejection = Rejection::from_code(header.code);
+                    assert_eq!(
+                        (header.kind, rejection),
+                        (Kind::Rejected, Rejection::PeersFull)
+                    );
+                    turned_away += 1;
+                }
+            }
+            socket
+        })
+        .collect();
+    // Twice the peers, some to spare, and not one more.
+    assert!(
+        asked <= 2 * 8 + 64 && turned_away > 0,
+        "{asked} {turned_away}"
+    );
+    let task = client.next_task_id();
+    submit(&mut client, Submit::new(task, Target::Any), "echo here");
+    assert_eq!(next_outcome(&mut client).frames, [b"here"]);
+    assert!(resident_kib(controller.process.0.id()) < RESIDENT_MAX_KIB);
+    drop(crowd);
 }
 
 /// Runs all attacks at once, and honest tasks until they are over.
@@ -254,7 +298,7 @@ fn connect(endpoint: &str) -> TcpStream {
 }
 
 /// A socket of somebody who has a key, and abuses it.
-fn dealer(zmq: &zmq::Context, controller: &ControllerProcess, round: usize) -> zmq::Socket {
+fn connected(zmq: &zmq::Context, controller: &ControllerProcess, round: usize) -> zmq::Socket {
     let socket = zmq.socket(zmq::DEALER).expect("a socket");
     let patience = i32::try_from(PATIENCE.as_millis()).expect("a minute");
     socket.set_linger(100).expect("an option");
@@ -270,6 +314,11 @@ fn dealer(zmq: &zmq::Context, controller: &ControllerProcess, round: usize) -> z
     socket
         .connect(endpoint(controller, round))
         .expect("an endpoint");
+    socket
+}
+
+fn dealer(zmq: &zmq::Context, controller: &ControllerProcess, round: usize) -> zmq::Socket {
+    let socket = connected(zmq, controller, round);
     let question = hear(&socket);
     let question = Message::decode(&question).expect("a message of the protocol");
     assert_eq!(question.header.kind, Kind::WhoAreYou);

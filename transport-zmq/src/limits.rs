@@ -190,7 +190,8 @@ impl fmt::Display for MemoryBound {
         let mib = |bytes: u64| bytes.div_ceil(1 << 20);
         write!(
             f,
-            "memory at most {} MiB = tables {} + payloads {} + rings {} + read ahead {} + unread {}",
+            "memory at most {} MiB = tables {} + payloads {} + rings {} + read ahead {} \
+             + unread {}",
             mib(self.total()),
             mib(self.tables),
             mib(self.payloads),
