@@ -76,6 +76,7 @@ mod router;
 mod security;
 mod shard;
 mod sockets;
+mod spare;
 mod stop;
 mod sys;
 mod unpark;

@@ -14,7 +14,7 @@
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
@@ -28,6 +28,7 @@ use crate::pulse::Pulse;
 use crate::router::{Received, RouterStats};
 use crate::security::Security;
 use crate::sockets::Sockets;
+use crate::spare::Spare;
 use crate::unpark::PollUnpark;
 use crate::{Context, Endpoint, Error, Heartbeat, QueueLimits, StopFlag};
 
@@ -128,6 +129,7 @@ pub struct Shard {
     /// `None` without a heartbeat: then nobody is given up for silence.
     pulse: Option<Pulse>,
     log: LogBudget,
+    spare: Spare,
 }
 
 impl Shard {
@@ -162,6 +164,7 @@ impl Shard {
             sleeps: 0,
             pulse: options.heartbeat.map(Pulse::new),
             log: LogBudget::new(),
+            spare: Spare::default(),
         })
     }
 
@@ -358,6 +361,9 @@ impl Shard {
                 told += 1;
             }
         }
+        if told > 0 {
+            self.spare.note_lost(told, Instant::now());
+        }
         told
     }
 
@@ -385,6 +391,7 @@ impl Shard {
         if port.prepare_sleep() {
             let timeout = earlier(driver.next_timeout(), self.sockets.next_due());
             let timeout = earlier(timeout, self.log.next_due());
+            let timeout = earlier(timeout, self.spare.settle(Instant::now));
             let timeout = earlier(timeout, self.pulse.map(|pulse| pulse.sleep_max()));
             let polled = self.poll(timeout);
             port.woke();

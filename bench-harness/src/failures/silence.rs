@@ -118,7 +118,7 @@ impl Case {
             namespace: namespace.map(|it| (it.name().to_owned(), it.near_address())),
         })?;
         arena.fill()?;
-        let mut random = Random::new(self.heartbeat.interval);
+        let mut random = Random::new(self.heartbeat.interval + self.gag as u64);
         let (mut noticed, mut back) = (Vec::new(), Vec::new());
         for _ in 0..options.silences() {
             let pause = random.next_u64() % self.heartbeat.interval;

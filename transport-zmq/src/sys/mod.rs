@@ -5,11 +5,13 @@
 mod context;
 mod curve;
 mod frame;
+mod memory;
 mod socket;
 
 pub use context::{Context, ContextOptions};
 pub(crate) use curve::curve_public;
 pub(crate) use frame::{Frame, SharedFrame};
+pub(crate) use memory::give_back;
 pub(crate) use socket::{SendRefused, Socket};
 
 /// Whether a call was interrupted by a signal, and only has to be made again.
