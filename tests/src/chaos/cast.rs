@@ -328,12 +328,9 @@ fn named(folder: &Path) -> u64 {
 
 /// What a process uses: resident bytes, and descriptors.
 pub(crate) fn usage(pid: u32) -> io::Result<(u64, u64)> {
-    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm"))?;
-    let pages = statm
-        .split(' ')
-        .nth(1)
-        .and_then(|pages| pages.parse::<u64>().ok());
-    let bytes = pages.unwrap_or(0) * rustix::param::page_size() as u64;
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = resident.and_then(|text| text.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd"))?.count();
-    Ok((bytes, descriptors as u64))
+    Ok((kib.unwrap_or(0) * 1024, descriptors as u64))
 }
