@@ -104,9 +104,7 @@ impl Break {
                 let whole = !story.is_resubmitted() && !ledger.spans_restart(story);
                 code == Some(AnswerCode::Summary) && whole && story.answers.len() > 1
             }
-            Self::FalseUnstarted => {
-                story.spec.is_cancelled && is_completed(story) && !ledger.spans_restart(story)
-            }
+            Self::FalseUnstarted => is_completed(story) && !ledger.spans_restart(story),
             Self::UnexplainedLoss => story.spec.attempts == 1 && is_completed(story),
             _ => is_completed(story),
         })?;
