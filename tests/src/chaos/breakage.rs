@@ -235,8 +235,12 @@ fn repeat_notice(ledger: &Ledger, facts: &mut Vec<(u64, Fact)>) -> Option<()> {
     let (client, task) = find(ledger, |story| {
         is_completed(story) && story.spec.attempts > 1 && !ledger.spans_restart(story)
     })?;
-    let is_submit = |(_, fact): &(u64, Fact)| matches!(*fact, Fact::Submitted { client: c, task: t, .. } if (c, t) == (client, task));
-    let at = facts.iter().position(is_submit)?;
+    let at = facts.iter().position(|(_, fact)| match *fact {
+        Fact::Submitted {
+            client: c, task: t, ..
+        } => (c, t) == (client, task),
+        _ => false,
+    })?;
     let notice = Fact::Noticed {
         client,
         task,
