@@ -104,9 +104,7 @@ impl Break {
                 let whole = !story.is_resubmitted() && !ledger.spans_restart(story);
                 code == Some(AnswerCode::Summary) && whole && story.answers.len() > 1
             }
-            Self::FalseUnstarted => {
-                story.spec.is_cancelled && is_completed(story) && !ledger.spans_restart(story)
-            }
+            Self::FalseUnstarted => is_completed(story) && !ledger.spans_restart(story),
             Self::UnexplainedLoss => story.spec.attempts == 1 && is_completed(story),
             _ => is_completed(story),
         })?;
@@ -237,8 +235,12 @@ fn repeat_notice(ledger: &Ledger, facts: &mut Vec<(u64, Fact)>) -> Option<()> {
     let (client, task) = find(ledger, |story| {
         is_completed(story) && story.spec.attempts > 1 && !ledger.spans_restart(story)
     })?;
-    let is_submit = |(_, fact): &(u64, Fact)| matches!(*fact, Fact::Submitted { client: c, task: t, .. } if (c, t) == (client, task));
-    let at = facts.iter().position(is_submit)?;
+    let at = facts.iter().position(|(_, fact)| match *fact {
+        Fact::Submitted {
+            client: c, task: t, ..
+        } => (c, t) == (client, task),
+        _ => false,
+    })?;
     let notice = Fact::Noticed {
         client,
         task,

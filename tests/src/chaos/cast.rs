@@ -307,8 +307,7 @@ fn journal(folder: &Path, role: &str, number: u64) -> PathBuf {
     folder.join(format!("{role}-{number}.journal"))
 }
 
-/// Processes that have the folder among their arguments, which all of the cast but the controller
-/// have.
+/// Processes that have the folder among their arguments, which all of the cast have.
 fn named(folder: &Path) -> u64 {
     let folder = folder.as_os_str().as_encoded_bytes();
     let own = std::process::id().to_string();
@@ -319,8 +318,9 @@ fn named(folder: &Path) -> u64 {
         let name = entry.file_name();
         name != own.as_str()
             && std::fs::read(entry.path().join("cmdline")).is_ok_and(|line| {
-                line.windows(folder.len()).any(|part| part == folder)
-                    && line.windows(PLAY.len()).any(|part| part == PLAY.as_bytes())
+                let has = |text: &[u8]| line.windows(text.len()).any(|part| part == text);
+                // Not whoever has asked for this run.
+                has(folder) && (has(PLAY.as_bytes()) || has(b"--connection-dir"))
             })
     };
     entries.flatten().filter(is_ours).count() as u64
@@ -328,12 +328,9 @@ fn named(folder: &Path) -> u64 {
 
 /// What a process uses: resident bytes, and descriptors.
 pub(crate) fn usage(pid: u32) -> io::Result<(u64, u64)> {
-    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm"))?;
-    let pages = statm
-        .split(' ')
-        .nth(1)
-        .and_then(|pages| pages.parse::<u64>().ok());
-    let bytes = pages.unwrap_or(0) * rustix::param::page_size() as u64;
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = resident.and_then(|text| text.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd"))?.count();
-    Ok((bytes, descriptors as u64))
+    Ok((kib.unwrap_or(0) * 1024, descriptors as u64))
 }

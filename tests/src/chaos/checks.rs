@@ -17,6 +17,9 @@ impl Promises {
     const RESULTS_OUTLIVE_THE_CONTROLLER: bool = true;
     /// A controller that has stood still takes nobody for dead because of it.
     const STALLS_COST_NO_WORKER: bool = true;
+    /// What a client takes while it has no connection is not taken to have been sent: a controller
+    /// that is started anew meanwhile runs it, also if it may run only once.
+    const UNSENT_IS_NOT_SENT: bool = false;
     /// A client that is there is told of each later attempt.
     const RERUNS_ARE_TOLD: bool = true;
 }
@@ -249,7 +252,8 @@ impl Checker<'_> {
         if start.at_ns > answer.at_ns {
             self.find(Rule::Results, key, "the result came before the start");
         }
-        if start.attempt > answer.attempts {
+        // A controller that was started anew counts from there.
+        if start.attempt > answer.attempts && !self.ledger.spans_restart(story) {
             self.find(
                 Rule::Results,
                 key,
@@ -274,7 +278,7 @@ impl Checker<'_> {
         }
         let once = story.spec.attempts == 1;
         // Whether its record is the one that may have run it, nobody knows any more (rule R11).
-        let is_doubtful = story.is_resubmitted() || self.ledger.spans_restart(story);
+        let is_doubtful = story.is_resubmitted() || self.was_sent_before_restart(story);
         if once && is_doubtful && !self.ran_on_over_restart(story) {
             return;
         }
@@ -355,11 +359,23 @@ impl Checker<'_> {
         }
     }
 
+    /// Whether an earlier life of the controller may have been given a task.
+    fn was_sent_before_restart(&self, story: &Story) -> bool {
+        let mut restarts = self.ledger.restarts();
+        restarts.any(|restart| {
+            let until_ns = if Promises::UNSENT_IS_NOT_SENT {
+                restart.from_ns
+            } else {
+                restart.to_ns.saturating_add(AFTERMATH_NS)
+            };
+            story.begin_ns() < until_ns && restart.from_ns < story.end_ns()
+        })
+    }
+
     /// Whether a task was running when the controller died, and has a result in spite of it: then
     /// the next one must take it.
     fn ran_on_over_restart(&self, story: &Story) -> bool {
-        let is_restart = |trouble: &&super::ledger::Trouble| trouble.kind == Kind::Restart;
-        let Some(restart) = self.ledger.troubles.iter().find(is_restart) else {
+        let Some(restart) = self.ledger.restarts().next() else {
             return false;
         };
         Promises::RESULTS_OUTLIVE_THE_CONTROLLER

@@ -275,11 +275,16 @@ impl Ledger {
         }
     }
 
+    /// When the controller was killed, and when there was one again.
+    pub(crate) fn restarts(&self) -> impl Iterator<Item = &Trouble> {
+        let is_restart = |trouble: &&Trouble| trouble.kind == Kind::Restart;
+        self.troubles.iter().filter(is_restart)
+    }
+
     /// Whether the controller was started anew while a task was under way.
     pub(crate) fn spans_restart(&self, story: &Story) -> bool {
-        let is_restart = |trouble: &&Trouble| trouble.kind == Kind::Restart;
-        let mut restarts = self.troubles.iter().filter(is_restart);
-        restarts.any(|restart| restart.touches(story.begin_ns(), story.end_ns(), 0))
+        self.restarts()
+            .any(|restart| restart.touches(story.begin_ns(), story.end_ns(), 0))
     }
 
     /// Whether the controller was held or away between two times.
