@@ -333,7 +333,7 @@ mod tests {
     #[test]
     fn numbers_that_mean_nothing_are_not_guessed_at() {
         let mut header = Header::new(Kind::Outcome);
-        for (code, extra) in [(4, 2), (5, 0), (5, 9), (7, 0), (255, 0)] {
+        for (code, extra) in [(4, 2), (5, 0), (5, 10), (7, 0), (255, 0)] {
             (header.code, header.extra) = (code, extra);
             assert_eq!(read_outcome(&header), None, "code {code}, extra {extra}");
         }

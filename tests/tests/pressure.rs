@@ -232,7 +232,7 @@ fn the_tasks_of_a_worker_that_does_not_read_go_elsewhere() {
     let mut client = small.controller.client(&context());
     let _workers = small.controller.start_workers("honest", 1);
     // Both are there: the one answers, the other has read its registration, its last word.
-    while Message::decode(&deaf.0.recv_bytes(0).expect("an answer"))
+    while Message::decode(&deaf.0.recv_msg(0).expect("an answer"))
         .is_ok_and(|message| message.header.kind != Kind::Registered)
     {}
     await_named(&mut client, "honest.0");
@@ -290,7 +290,7 @@ impl Deaf {
             _ => &controller.clients,
         };
         socket.connect(endpoint).expect("an endpoint");
-        let question = socket.recv_bytes(0).expect("it is asked who it is");
+        let question = socket.recv_msg(0).expect("it is asked who it is");
         let question = Message::decode(&question).expect("a message of the protocol");
         assert_eq!(question.header.kind, Kind::WhoAreYou);
         Self(socket)

@@ -239,8 +239,8 @@ impl Scheduler {
         }
     }
 
-    /// Where the worker is now that was attached at this place: elsewhere, if it is the same process
-    /// and has come back.
+    /// Where the worker is now that was attached at this place: elsewhere, if it is the same
+    /// process and has come back.
     pub(super) fn present_of(&self, place: u32) -> u32 {
         let record = &self.workers[place as usize];
         if record.epoch.0 == 0 || record.keeps_tasks() {

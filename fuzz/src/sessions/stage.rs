@@ -467,7 +467,7 @@ impl Stage {
             Forgery::Result if shift % 4 < 3 => head,
             _ => head.boot(self.boot),
         };
-        let lie = (shift % 2 == 0).then(|| honest::bytes_of(u64::MAX));
+        let lie = shift.is_multiple_of(2).then(|| honest::bytes_of(u64::MAX));
         Packet::new(&mut head, lie)
     }
 
@@ -516,7 +516,7 @@ impl Stage {
                 named.id = named
                     .id
                     .wrapping_add(5)
-                    .wrapping_sub(u64::from(shift) - 230)
+                    .wrapping_sub(u64::from(shift) - 230);
             }
             _ => named.id = u64::MAX - u64::from(shift),
         }

@@ -371,8 +371,16 @@ impl<P: FromInline> ClientState<P> {
                 Due::Submit(task) => self.send_submit(task, &session, wire),
                 Due::Cancel(task) => self.send_cancel(task, wire),
             };
-            if sent.is_err() {
-                return false;
+            match sent {
+                Ok(()) => {}
+                // The session has ended with its connection, though nobody has said so yet. What
+                // goes out on the next one before the controller asks who we are would count for
+                // nothing there, and as sent here.
+                Err(SendError::Unreachable) => {
+                    self.standing = Standing::Stranger;
+                    return true;
+                }
+                Err(SendError::Full) => return false,
             }
             self.due.pop_front();
         }

@@ -19,7 +19,7 @@ impl Promises {
     const STALLS_COST_NO_WORKER: bool = true;
     /// What a client takes while it has no connection is not taken to have been sent: a controller
     /// that is started anew meanwhile runs it, also if it may run only once.
-    const UNSENT_IS_NOT_SENT: bool = false;
+    const UNSENT_IS_NOT_SENT: bool = true;
     /// A client that is there is told of each later attempt.
     const RERUNS_ARE_TOLD: bool = true;
 }

@@ -143,10 +143,10 @@ impl Link {
 impl Wire<ZmqPayload> for LinkWire {
     fn send(&mut self, head: &mut Head, payload: Option<ZmqPayload>) -> Result<(), SendError> {
         self.stirred = true;
-        multipart::send(&mut self.socket, head, payload.as_ref()).map_err(|refused| match refused {
-            SendRefused::Full => SendError::Full,
-            SendRefused::Unreachable => SendError::Unreachable,
-        })
+        // Without a limit of its own and with ZMQ_IMMEDIATE, a DEALER refuses a message for one
+        // reason only: there is no connection.
+        let sent = multipart::send(&mut self.socket, head, payload.as_ref());
+        sent.map_err(|_: SendRefused| SendError::Unreachable)
     }
 }
 

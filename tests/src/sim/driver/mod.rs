@@ -176,11 +176,7 @@ impl Driver {
         let now = watch.now;
         match event {
             Event::Claimed(job) => {
-                let Job {
-                    handle,
-                    attempt,
-                    post,
-                } = job;
+                let (handle, attempt, post) = (job.handle, job.attempt, job.post);
                 hot(|| {
                     self.scheduler
                         .handle_claimed(now, handle, attempt, post.worker, post.epoch);
@@ -217,11 +213,7 @@ impl Driver {
                 watch.see(&Fact::Credit(source));
             }
             Event::Returned(job) => {
-                let Job {
-                    handle,
-                    attempt,
-                    post,
-                } = job;
+                let (handle, attempt, post) = (job.handle, job.attempt, job.post);
                 hot(|| {
                     self.scheduler
                         .handle_returned(now, handle, attempt, post.worker, post.epoch);
