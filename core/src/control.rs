@@ -1,6 +1,8 @@
 //! Queue control: which tasks are meant, what is said about one, and why it is not running.
 
-use crate::id::{Attempt, ClientId, LabelKey, Priority, TaskHandle, TaskId, Token, WorkerId};
+use crate::id::{
+    Attempt, ClientId, Epoch, LabelKey, Priority, TaskHandle, TaskId, Token, WorkerId,
+};
 use crate::submit::Target;
 use crate::time::Instant;
 
@@ -39,6 +41,20 @@ pub struct Sweep {
 /// and goes meanwhile.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor(pub(crate) u32);
+
+impl Cursor {
+    /// The form in which it travels.
+    #[must_use]
+    pub const fn to_bits(self) -> u32 {
+        self.0
+    }
+
+    /// The inverse of [`to_bits`](Self::to_bits); any number is a cursor.
+    #[must_use]
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+}
 
 /// What a task is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,6 +96,44 @@ pub struct TaskInfo {
     pub phase: Phase,
     /// Who has it, or had it last.
     pub worker: Option<WorkerId>,
+}
+
+/// What a worker's place is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WorkerPhase {
+    /// Attached, and given tasks.
+    Up,
+    /// Attached and held: given nothing until it is released.
+    Held,
+    /// Attached, and leaving: it finishes what it has.
+    Draining,
+    /// Gone, but its tasks wait for its return.
+    Away,
+    /// Gone; its tasks are being settled.
+    Lost,
+}
+
+/// One line of the list of workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkerInfo {
+    /// Its place.
+    pub worker: WorkerId,
+    /// Its incarnation.
+    pub epoch: Epoch,
+    /// What its place is in.
+    pub phase: WorkerPhase,
+    /// How many tasks it runs at once.
+    pub slots: u16,
+    /// How many it may be sent beyond that.
+    pub prefetch: u16,
+    /// Slots and places beyond them that nothing is meant for; none while it is given nothing.
+    pub free: u32,
+    /// Tasks in its mailbox or running on it.
+    pub taken: u32,
+    /// Tasks for it alone that wait in the core.
+    pub waiting: u32,
+    /// How long ago it was last heard of.
+    pub age_ms: u64,
 }
 
 /// Why a task is not running, or since when it is.

@@ -23,6 +23,7 @@ use taskyard_core::{
 
 use self::peers::Mailbox;
 use self::port_end::PortEnd;
+use crate::control::carry_out;
 use crate::doorbell::{Bell, Listener, doorbell};
 use crate::envelope::{Event, Reply};
 use crate::error::Error;
@@ -341,6 +342,10 @@ impl<P: Payload> Dispatcher<P> {
             Event::Hold { worker, held } => _ = self.scheduler.handle_hold(now, worker, held),
             Event::Drain(worker) => _ = self.scheduler.handle_drain(now, worker),
             Event::Sweep(sweep) => self.sweep(now, port, sweep),
+            Event::Control { token, order } => {
+                let answer = carry_out(&mut self.scheduler, now, order);
+                self.end(port).reply(Reply::Controlled { token, answer });
+            }
             of_attempt => self.handle_attempt(now, of_attempt),
         }
     }

@@ -6,6 +6,7 @@ use taskyard_core::{
     Submit, Sweep, Target, TaskHandle, TaskId, Token, Verdict, Welcome, WorkerId, WorkerSlots,
 };
 
+use crate::control::{Answer, Order};
 use crate::ring::Consumer;
 
 /// From a port to the dispatcher.
@@ -122,6 +123,13 @@ pub enum Event<P> {
     Drain(WorkerId),
     /// Take tasks away that have not started.
     Sweep(Sweep),
+    /// Another order of queue control, or a question: [`Reply::Controlled`] follows.
+    Control {
+        /// The port's own number for it.
+        token: Token,
+        /// What.
+        order: Order,
+    },
     /// A tombstone was popped.
     Discarded(Source),
     /// A claimed task could not be sent: it never started.
@@ -279,6 +287,13 @@ pub enum Reply<P> {
     SweepRefused {
         /// The port's own number for it.
         token: Token,
+    },
+    /// Answers an order.
+    Controlled {
+        /// The port's own number for it.
+        token: Token,
+        /// What there is to say.
+        answer: Answer,
     },
     /// Close the attachment of this worker, then report it down.
     Evict {

@@ -15,6 +15,8 @@ mod claim;
 #[cfg(not(loom))]
 mod clock;
 #[cfg(not(loom))]
+mod control;
+#[cfg(not(loom))]
 mod dispatcher;
 mod doorbell;
 #[cfg(not(loom))]
@@ -46,6 +48,8 @@ pub mod sync;
 pub use affinity::{PinError, cores_available, pin_current_thread};
 #[cfg(not(loom))]
 pub use clock::Clock;
+#[cfg(not(loom))]
+pub use control::{Answer, Order, OrderRefusal, PAGE_ROWS, Page};
 #[cfg(not(loom))]
 pub use dispatcher::{Dispatcher, Waker};
 pub use doorbell::{Bell, Listener, doorbell};

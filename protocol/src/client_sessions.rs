@@ -13,6 +13,8 @@
 //! new one's *hello* is read, not when it is welcomed: events of the old one precede the hello in
 //! the port's ring, and none follows it.
 
+mod control;
+
 use taskyard_core::{
     ClientHello, ClientId, Liveness, NoticeReply, Outcome, OutcomeReply, Refusal, Target, TaskId,
     Token, Welcome, WorkerId,
@@ -68,6 +70,18 @@ struct ClientPeer {
     /// The hello that waits for its answer: until then nothing else of this peer counts.
     awaiting: Option<Token>,
     session: Option<Session>,
+    /// Orders of queue control that have no answer.
+    orders: u8,
+}
+
+/// A question that waits for its answer.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    peer: PeerKey,
+    /// The client's number for it.
+    question: u64,
+    /// Which order it is.
+    order: u8,
 }
 
 #[derive(Debug)]
@@ -120,7 +134,7 @@ pub(crate) struct ClientSessions {
     awaited: NumberMap<u64, Awaited>,
     /// Questions that the dispatcher has not answered: who asks, and the number of the question.
     /// Not more than there is room for answers.
-    questions: NumberMap<u64, (PeerKey, u64)>,
+    questions: NumberMap<u64, Asked>,
     silence_max_ms: u64,
     token_last: u64,
     departures: Vec<Departure>,
@@ -330,7 +344,12 @@ impl ClientSessions {
         };
         self.token_last += 1;
         let token = Token(self.token_last);
-        self.questions.insert(token.0, (turn.peer, header.id));
+        let asked = Asked {
+            peer: turn.peer,
+            question: header.id,
+            order: 0,
+        };
+        self.questions.insert(token.0, asked);
         turn.port.send(Event::IsAlive { token, target });
     }
 
@@ -453,7 +472,7 @@ impl ClientSessions {
         out: &mut impl Outbox<P>,
         stats: &mut SessionStats,
     ) {
-        let Some((peer, question)) = self.questions.remove(&token.0) else {
+        let Some(Asked { peer, question, .. }) = self.questions.remove(&token.0) else {
             return;
         };
         let mut header = Header::new(Kind::Alive);

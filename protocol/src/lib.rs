@@ -13,6 +13,7 @@
 
 mod client_sessions;
 mod codes;
+mod control;
 mod log;
 mod peer;
 mod peers;
@@ -27,8 +28,12 @@ pub use codes::{
     Rejection, STILL_RUNS, Topic, is_of_session, read_outcome, refusal_from_extra,
     refusal_to_extra, verdict_from_code, verdict_to_code, write_outcome,
 };
+pub use control::{
+    Authority, ControlOrder, Owner, TopicRef, Which, WorkerRef, read_answer, write_answer,
+};
 pub use log::WorkerLog;
 pub use peer::{FromInline, Incoming, Outbox, PeerKey, SendError, Side, Wire};
 #[doc(hidden)]
+pub use taskyard_dispatcher::{Answer, OrderRefusal, Page};
 pub use sessions::SessionCounts;
 pub use sessions::{SessionOptions, SessionStats, Sessions};

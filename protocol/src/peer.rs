@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use taskyard_dispatcher::Payload;
 
+use crate::control::Authority;
 use crate::wire::{FRAMES_MAX, Head};
 
 /// The transport's number for one connection; a later connection never has the same one.
@@ -53,6 +54,13 @@ pub trait Outbox<P> {
     /// Gives this connection up, if the transport can: the sessions have forgotten it, and what it
     /// still sends is answered like a stranger's.
     fn close(&mut self, side: Side, peer: PeerKey);
+
+    /// What the peer on this connection may do, by how it has come in. A transport that does not
+    /// ask knows no operators.
+    fn authority(&self, side: Side, peer: PeerKey) -> Authority {
+        let _ = (side, peer);
+        Authority::Own
+    }
 }
 
 /// The way out of a remote client or worker, to its controller.

@@ -18,7 +18,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use taskyard_core::{Loss, Refusal};
-use taskyard_dispatcher::{Delivery, Event, Payload, Port, Reply};
+use taskyard_dispatcher::{Answer, Delivery, Event, OrderRefusal, Payload, Port, Reply};
 
 use crate::client_sessions::ClientSessions;
 use crate::codes::Rejection;
@@ -101,6 +101,10 @@ pub struct SessionStats {
     pub report_stale: u64,
     /// Hellos and registrations that a later one of the same peer overtook.
     pub superseded: u64,
+    /// Orders of queue control that their client may not give.
+    pub forbidden: u64,
+    /// Orders of a client that had too many without an answer.
+    pub orders_refused: u64,
     /// Hellos and registrations that were refused.
     pub rejected: u64,
     /// Connections that were turned away because there were too many.
@@ -243,6 +247,7 @@ impl<P: FromInline> Sessions<P> {
             (Side::Client, Kind::ClientHello) => self.clients.handle_hello(&message, turn),
             (Side::Client, Kind::Goodbye) => self.clients.handle_goodbye(turn),
             (Side::Client, Kind::IsAlive) => self.clients.handle_is_alive(&message, turn),
+            (Side::Client, Kind::Control) => self.clients.handle_control(&message, turn),
             (Side::Worker, Kind::Result) => self.workers.handle_result(&message, payload, turn),
             (Side::Worker, Kind::HandIn) => self.workers.handle_hand_in(&message, payload, turn),
             (Side::Worker, Kind::Register) => self.workers.handle_register(&message, turn),
@@ -341,8 +346,19 @@ impl<P: FromInline> Sessions<P> {
                 epoch,
                 settled,
             } => self.workers.handle_retired((worker, epoch), settled),
-            // No session sends sweeps, and the port itself obeys the others.
-            Reply::Pause { .. } | Reply::Swept { .. } | Reply::SweepRefused { .. } => {}
+            Reply::Controlled { token, answer } => {
+                self.clients.handle_answer(token, &answer, out, stats);
+            }
+            Reply::Swept { token, touched } => {
+                let answer = Answer::Swept(touched);
+                self.clients.handle_answer(token, &answer, out, stats);
+            }
+            Reply::SweepRefused { token } => {
+                let answer = Answer::Refused(OrderRefusal::Busy);
+                self.clients.handle_answer(token, &answer, out, stats);
+            }
+            // The port obeys by itself.
+            Reply::Pause { .. } => {}
         }
         self.settle(port);
     }

@@ -55,6 +55,8 @@ pub enum Kind {
     Goodbye = 0x04,
     /// Client to controller: is this worker there?
     IsAlive = 0x05,
+    /// Client to controller: a question or an order of queue control.
+    Control = 0x06,
     /// Controller to client: answers a hello.
     Welcome = 0x11,
     /// Controller to client: what became of a task.
@@ -63,6 +65,8 @@ pub enum Kind {
     Notice = 0x13,
     /// Controller to client: answers the question whether a worker is there.
     Alive = 0x14,
+    /// Controller to client: answers an order.
+    Controlled = 0x15,
     /// Worker to controller: asks to be admitted.
     Register = 0x21,
     /// Worker to controller: how an attempt of this registration ended.
@@ -119,10 +123,12 @@ impl Kind {
             0x03 => Self::Cancel,
             0x04 => Self::Goodbye,
             0x05 => Self::IsAlive,
+            0x06 => Self::Control,
             0x11 => Self::Welcome,
             0x12 => Self::Outcome,
             0x13 => Self::Notice,
             0x14 => Self::Alive,
+            0x15 => Self::Controlled,
             0x21 => Self::Register,
             0x22 => Self::Result,
             0x23 => Self::HandIn,

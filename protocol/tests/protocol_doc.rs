@@ -122,6 +122,8 @@ fn the_dumps_show_the_kinds_that_a_newcomer_needs() {
         Kind::Notice,
         Kind::IsAlive,
         Kind::Alive,
+        Kind::Control,
+        Kind::Controlled,
         Kind::Register,
         Kind::Registered,
         Kind::Task,

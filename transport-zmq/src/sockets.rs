@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskyard_protocol::wire::Head;
-use taskyard_protocol::{Outbox, PeerKey, SendError, Side};
+use taskyard_protocol::{Authority, Outbox, PeerKey, SendError, Side};
 
 use crate::message::ZmqPayload;
 use crate::router::{Router, RouterStats};
-use crate::security::{Security, Zap};
+use crate::security::{Role, Security, Zap};
 use crate::shard::ShardOptions;
 use crate::{Context, Endpoint, Error};
 
@@ -105,6 +105,13 @@ impl Outbox<ZmqPayload> for Sockets {
     fn close(&mut self, side: Side, peer: PeerKey) {
         if let Some(router) = self.router(side) {
             router.forget(peer);
+        }
+    }
+
+    fn authority(&self, side: Side, peer: PeerKey) -> Authority {
+        match (&self.clients, side) {
+            (Some(router), Side::Client) if router.role(peer) == Role::Operator => Authority::All,
+            _ => Authority::Own,
         }
     }
 }

@@ -19,6 +19,7 @@ mod carried;
 mod clients;
 mod control;
 mod early;
+mod inventory;
 mod liveness;
 mod multicast;
 mod notices;

@@ -15,10 +15,13 @@
 //! *Which tasks are marked as sent before* (rule R11): those that another record of this client may
 //! have run. Records are told apart by the controller's boot and its number for the client.
 
+mod control;
+
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
 
 use taskyard_core::{ClientId, Epoch, Outcome, Submit, Target, TaskId, WorkerId};
+use taskyard_dispatcher::Answer;
 
 use crate::codes::{Rejection, Topic, is_of_session, read_outcome};
 use crate::peer::{FromInline, Incoming, SendError, Wire, payload_len};
@@ -85,6 +88,13 @@ pub enum ClientEvent<P> {
         worker: Option<(WorkerId, Epoch)>,
         /// How old that knowledge is, in milliseconds.
         age_ms: u32,
+    },
+    /// Answers [`control`](ClientState::control).
+    Controlled {
+        /// The number of the question.
+        question: u64,
+        /// What there is to say.
+        answer: Answer,
     },
     /// The controller refuses the session, or could not understand a message.
     Rejected(Rejection),
@@ -432,6 +442,7 @@ impl<P: FromInline> ClientState<P> {
             Kind::Rejected => return Ok(Some(self.handle_rejected(header))),
             Kind::Notice if header.code == 0 => return Ok(self.handle_notice(header)),
             Kind::Alive => return Ok(Some(read_alive(header))),
+            Kind::Controlled => return control::read_controlled(&message, incoming).map(Some),
             Kind::Ping => {
                 let mut pong = Header::new(Kind::Pong);
                 pong.id = header.id;

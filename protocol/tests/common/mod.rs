@@ -17,7 +17,7 @@ use taskyard_core::{Config, Instant};
 use taskyard_dispatcher::{Dispatcher, Payload, Port, ThreadParker};
 use taskyard_protocol::wire::{Head, Header, Message};
 use taskyard_protocol::{
-    Incoming, Outbox, PeerKey, SendError, SessionOptions, Sessions, Side, Wire,
+    Authority, Incoming, Outbox, PeerKey, SendError, SessionOptions, Sessions, Side, Wire,
 };
 
 pub type Bytes = ArrayVec<u8, 64>;
@@ -106,6 +106,8 @@ pub struct Network {
     last: u64,
     /// The next send to a peer fails with this.
     pub refuse: Option<SendError>,
+    /// Clients that have come in as operators.
+    pub operators: Vec<PeerKey>,
 }
 
 const fn side_index(side: Side) -> u8 {
@@ -199,6 +201,14 @@ impl Outbox<Bytes> for Network {
 
     fn close(&mut self, _side: Side, _peer: PeerKey) {
         // Like libzmq, which cannot close one connection of a ROUTER.
+    }
+
+    fn authority(&self, side: Side, peer: PeerKey) -> Authority {
+        if side == Side::Client && self.operators.contains(&peer) {
+            Authority::All
+        } else {
+            Authority::Own
+        }
     }
 }
 

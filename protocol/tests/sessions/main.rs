@@ -5,5 +5,6 @@ mod common;
 
 mod anybody;
 mod clients;
+mod control;
 mod support;
 mod workers;

@@ -76,7 +76,10 @@ impl World {
                 }
             }
             Reply::NotRegistered { .. } | Reply::Retire { .. } => {}
-            Reply::Pause { .. } | Reply::Swept { .. } | Reply::SweepRefused { .. } => {
+            Reply::Pause { .. }
+            | Reply::Swept { .. }
+            | Reply::SweepRefused { .. }
+            | Reply::Controlled { .. } => {
                 unreachable!("nobody asked for it")
             }
         }
