@@ -1,5 +1,7 @@
 //! The `taskyard` program.
 
+mod operate;
+
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,6 +27,8 @@ struct Cli {
 enum Command {
     /// Run a controller until it is stopped by SIGINT or SIGTERM.
     Controller(ControllerArgs),
+    #[command(flatten)]
+    Operate(operate::Command),
 }
 
 #[derive(Debug, Args)]
@@ -156,10 +160,8 @@ fn millis(duration: Duration) -> u64 {
 }
 
 fn main() -> ExitCode {
-    let args = match Cli::try_parse() {
-        Ok(Cli {
-            command: Command::Controller(args),
-        }) => args,
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
         // Help and version are no mistakes, and may be long.
         Err(asked) if !asked.use_stderr() => asked.exit(),
         Err(wrong) => {
@@ -167,8 +169,15 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    start_log();
-    match args.options().and_then(|options| run(&options)) {
+    let done: Result<(), Box<dyn std::error::Error>> = match command {
+        Command::Controller(args) => {
+            start_log();
+            let ended = args.options().and_then(|options| run(&options));
+            ended.map_err(Into::into)
+        }
+        Command::Operate(command) => operate::run(&command).map_err(Into::into),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("taskyard: {error}");

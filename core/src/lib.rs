@@ -66,9 +66,7 @@ mod window;
 mod worker;
 
 pub use config::{Config, Limits};
-pub use control::{
-    Cursor, Explanation, Phase, Select, Sweep, TaskInfo, WorkerInfo, WorkerPhase,
-};
+pub use control::{Cursor, Explanation, Phase, Select, Sweep, TaskInfo, WorkerInfo, WorkerPhase};
 pub use effect::{Effect, Envelope, NoticeReply, OutcomeReply, Reply, Tried};
 pub use error::ConfigError;
 pub use event::{

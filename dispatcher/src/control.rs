@@ -68,7 +68,7 @@ pub struct Page<T> {
 #[non_exhaustive]
 pub enum OrderRefusal {
     /// It is about others than the client itself.
-    #[error("that takes the operator's key: connect with the operator's connection file")]
+    #[error("that takes the operator's key (which a controller with --no-auth does not have)")]
     Forbidden,
     /// There is no such task or worker now.
     #[error("there is no such task or worker now")]

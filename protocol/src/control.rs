@@ -228,11 +228,7 @@ impl<'a> ControlOrder<'a> {
     }
 
     /// The same in the words of the dispatcher.
-    pub(crate) fn request(
-        self,
-        me: ClientId,
-        name_key: impl FnOnce(&str) -> NameKey,
-    ) -> Request {
+    pub(crate) fn request(self, me: ClientId, name_key: impl FnOnce(&str) -> NameKey) -> Request {
         Request::Order(match self {
             Self::Sweep(which) => return Request::Sweep(which.select(me, name_key)),
             Self::List { which, from } => Order::List {
@@ -271,11 +267,18 @@ impl<'a> ControlOrder<'a> {
             Self::Cancel(owner, task) => (code::CANCEL, Which::Task(owner, task), start),
             Self::Sweep(which) => (code::SWEEP, which, start),
             Self::Hold(worker) => (code::HOLD, Which::Topic(TopicRef::Worker(worker)), start),
-            Self::Release(worker) => {
-                (code::RELEASE, Which::Topic(TopicRef::Worker(worker)), start)
-            }
+            Self::Release(worker) => (code::RELEASE, Which::Topic(TopicRef::Worker(worker)), start),
             Self::Drain(worker) => (code::DRAIN, Which::Topic(TopicRef::Worker(worker)), start),
             Self::Workers { from } => (code::WORKERS, Which::All, from),
+        }
+    }
+
+    /// The name in it, if a worker is meant by its name.
+    #[must_use]
+    pub const fn name(self) -> Option<&'a str> {
+        match self.parts().1.worker() {
+            Some(WorkerRef::Named(name)) => Some(name),
+            _ => None,
         }
     }
 
@@ -408,7 +411,11 @@ mod tests {
         whiches.extend(topics.iter().copied().map(Which::Topic));
         let from = Cursor::from_bits(0xdead_beef);
         let mut orders = vec![ControlOrder::Workers { from }];
-        orders.extend(whiches.iter().map(|&which| ControlOrder::List { which, from }));
+        orders.extend(
+            whiches
+                .iter()
+                .map(|&which| ControlOrder::List { which, from }),
+        );
         orders.extend(whiches.iter().copied().map(ControlOrder::Sweep));
         orders.extend(topics.into_iter().map(ControlOrder::Depth));
         for owner in owners {
@@ -486,7 +493,11 @@ mod tests {
     fn a_name_that_is_none_is_not_sent() {
         let long = "x".repeat(NAME_MAX + 1);
         for name in ["", &long] {
-            assert!(ControlOrder::Hold(WorkerRef::Named(name)).write(1).is_none());
+            assert!(
+                ControlOrder::Hold(WorkerRef::Named(name))
+                    .write(1)
+                    .is_none()
+            );
         }
     }
 }

@@ -33,7 +33,7 @@ pub use control::{
 };
 pub use log::WorkerLog;
 pub use peer::{FromInline, Incoming, Outbox, PeerKey, SendError, Side, Wire};
-#[doc(hidden)]
-pub use taskyard_dispatcher::{Answer, OrderRefusal, Page};
 pub use sessions::SessionCounts;
 pub use sessions::{SessionOptions, SessionStats, Sessions};
+#[doc(hidden)]
+pub use taskyard_dispatcher::{Answer, OrderRefusal, Page};

@@ -125,6 +125,12 @@ pub enum Error {
     /// The task was not taken; the caller.
     #[error(transparent)]
     Submit(#[from] SubmitError),
+    /// A question had no answer in time; the controller, or the network.
+    #[error("the controller has not answered within {waited:?}: is it running?")]
+    Unanswered {
+        /// How long it was waited for.
+        waited: Duration,
+    },
     /// Shards of one context have different keys; whoever put them together.
     #[error("a context serves controllers with the same keys only: make another context")]
     TwoSecurities,

@@ -99,3 +99,6 @@ pub use shard::{Shard, ShardOptions, ShardStats};
 pub use stop::StopFlag;
 pub use sys::{Context, ContextOptions};
 pub use taskyard_protocol::remote::{Assignment, ClientEvent, Repeats, WorkerEvent};
+pub use taskyard_protocol::{
+    Answer, ControlOrder, OrderRefusal, Owner, Page, TopicRef, Which, WorkerRef,
+};

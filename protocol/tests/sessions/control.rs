@@ -53,7 +53,11 @@ impl Yard {
             (peer, ClientId::from_bits(answers[0].header().id))
         });
         for (task, (peer, _)) in [(10, one), (20, other)] {
-            assert!(controller.exchange(CLIENT, peer, submit(1, task)).is_empty());
+            assert!(
+                controller
+                    .exchange(CLIENT, peer, submit(1, task))
+                    .is_empty()
+            );
         }
         controller.network.operators = vec![operator.0];
         Self {
@@ -131,7 +135,11 @@ fn a_client_gets_nothing_of_others() {
     let orders = beyond(other, TaskId(20));
     for (index, asked) in orders.iter().enumerate() {
         let answer = yard.ask(one, *asked);
-        assert_eq!(answer, Answer::Refused(OrderRefusal::Forbidden), "{asked:?}");
+        assert_eq!(
+            answer,
+            Answer::Refused(OrderRefusal::Forbidden),
+            "{asked:?}"
+        );
         assert_eq!(yard.forbidden(), index as u64 + 1);
     }
     // Nothing has happened to anybody, and nothing was asked of the dispatcher at all.
@@ -157,7 +165,11 @@ fn an_operator_gets_all_of_it() {
     for asked in beyond(other, TaskId(20)) {
         let mut yard = Yard::new();
         let answer = yard.ask(yard.operator, asked);
-        assert_ne!(answer, Answer::Refused(OrderRefusal::Forbidden), "{asked:?}");
+        assert_ne!(
+            answer,
+            Answer::Refused(OrderRefusal::Forbidden),
+            "{asked:?}"
+        );
         assert_eq!(yard.forbidden(), 0);
     }
 }
@@ -229,7 +241,10 @@ fn an_operator_holds_releases_and_drains() {
     let named = WorkerRef::Named("w");
     assert_eq!(yard.ask(operator, ControlOrder::Hold(named)), Answer::Done);
     yard.controller.exchange(CLIENT, yard.one, submit(3, 11));
-    assert!(yard.controller.answers(WORKER, worker).is_empty(), "it is held");
+    assert!(
+        yard.controller.answers(WORKER, worker).is_empty(),
+        "it is held"
+    );
     let Answer::Workers(page) = yard.ask(operator, ControlOrder::Workers { from: START }) else {
         panic!("no list");
     };
@@ -237,10 +252,16 @@ fn an_operator_holds_releases_and_drains() {
     assert_eq!(page.rows[0].worker.0, registered.worker);
     assert_eq!(format!("{:?}", page.rows[0].phase), "Held");
     let by_id = WorkerRef::Id(page.rows[0].worker);
-    assert_eq!(yard.ask(operator, ControlOrder::Release(by_id)), Answer::Done);
+    assert_eq!(
+        yard.ask(operator, ControlOrder::Release(by_id)),
+        Answer::Done
+    );
     let task = yard.controller.task(worker);
     assert_eq!(yard.ask(operator, ControlOrder::Drain(named)), Answer::Done);
-    assert!(yard.controller.answers(WORKER, worker).is_empty(), "it finishes first");
+    assert!(
+        yard.controller.answers(WORKER, worker).is_empty(),
+        "it finishes first"
+    );
     let done = packet(result_of(&task, 1), Some(b"done"));
     let packets = yard.controller.exchange(WORKER, worker, done);
     assert!(kinds(&packets).contains(&Kind::Evict), "{packets:?}");
@@ -255,7 +276,9 @@ fn an_order_that_is_none_is_rejected() {
     for peer in [one, operator] {
         let mut headless = Header::new(Kind::Control);
         headless.code = 1;
-        let packets = yard.controller.exchange(CLIENT, peer, packet(headless, None));
+        let packets = yard
+            .controller
+            .exchange(CLIENT, peer, packet(headless, None));
         assert_eq!(rejection(&packets), Some(Rejection::Malformed));
         let mut unknown = order(list(Which::Of(Owner::Me)), 1);
         unknown.first[29] = 200;
@@ -316,7 +339,9 @@ fn a_row_says_what_a_task_is_doing() {
     let mut yard = Yard::new();
     let one = yard.one;
     let worker = yard.controller.network.connect(WORKER);
-    let packets = yard.controller.exchange(WORKER, worker, register("w", 1, 1));
+    let packets = yard
+        .controller
+        .exchange(WORKER, worker, register("w", 1, 1));
     assert_eq!(kinds(&packets), [Kind::Registered, Kind::Task]);
     let registered = packets[0].header();
     let Answer::Tasks(page) = yard.ask(one, list(Which::Of(Owner::Me))) else {

@@ -1,5 +1,8 @@
 //! A client in a process of its own.
 
+mod control;
+
+use std::collections::VecDeque;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -93,6 +96,10 @@ pub struct RemoteClient {
     link: Link,
     state: ClientState<ZmqPayload>,
     next_task: u64,
+    /// The number of the last question.
+    question: u64,
+    /// What came while an answer was waited for.
+    aside: VecDeque<ClientEvent<ZmqPayload>>,
 }
 
 impl RemoteClient {
@@ -110,6 +117,8 @@ impl RemoteClient {
             link: Link::connect(context, &options.endpoint, &options.credentials)?,
             state: ClientState::returning(key.secret, key.sessions_before),
             next_task: 1,
+            question: 0,
+            aside: VecDeque::new(),
         };
         let due = Instant::now() + options.connect_timeout;
         loop {
@@ -166,7 +175,10 @@ impl RemoteClient {
     /// # Errors
     /// [`Error::Garbage`] if what answers there does not speak the protocol; or the system fails.
     pub fn poll(&mut self) -> Result<Option<ClientEvent<ZmqPayload>>, Error> {
-        self.link.poll(&mut self.state)
+        match self.aside.pop_front() {
+            Some(event) => Ok(Some(event)),
+            None => self.link.poll(&mut self.state),
+        }
     }
 
     /// The next event; waits for it at most so long.
@@ -174,13 +186,16 @@ impl RemoteClient {
     /// # Errors
     /// As for [`poll`](Self::poll).
     pub fn wait(&mut self, timeout: Duration) -> Result<Option<ClientEvent<ZmqPayload>>, Error> {
-        self.wait_until(Instant::now() + timeout)
+        match self.aside.pop_front() {
+            Some(event) => Ok(Some(event)),
+            None => self.wait_until(Instant::now() + timeout),
+        }
     }
 
     fn wait_until(&mut self, due: Instant) -> Result<Option<ClientEvent<ZmqPayload>>, Error> {
         let mut acknowledged = false;
         loop {
-            if let Some(event) = self.poll()? {
+            if let Some(event) = self.link.poll(&mut self.state)? {
                 return Ok(Some(event));
             }
             if !acknowledged && self.state.outstanding() == 0 {

@@ -1,0 +1,301 @@
+//! Answers of the controller as aligned columns, or as a line of JSON each. All that is printed are
+//! numbers and words of ours, so nothing needs to be quoted.
+
+use std::io::{self, Write};
+
+use taskyard_core::{
+    ClientId, Explanation, Instant, Phase, Priority, Target, TaskInfo, WorkerId, WorkerInfo,
+    WorkerPhase,
+};
+
+/// Writes answers.
+pub(super) struct Printer<W> {
+    out: W,
+    json: bool,
+    has_heading: bool,
+}
+
+impl<W: Write> Printer<W> {
+    pub(super) const fn new(out: W, json: bool) -> Self {
+        Self {
+            out,
+            json,
+            has_heading: false,
+        }
+    }
+
+    /// All is on its way.
+    pub(super) fn finish(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    pub(super) fn tasks(&mut self, rows: &[TaskInfo]) -> io::Result<()> {
+        self.heading(format_args!(
+            "{:<20} {:<20} {:<10} {:<8} {:<8} {:>7} {:>8} {:>10}",
+            "CLIENT", "TASK", "TOPIC", "STATE", "WORKER", "ATTEMPT", "PRIORITY", "AGE_MS"
+        ))?;
+        rows.iter().try_for_each(|row| self.task(row))
+    }
+
+    fn task(&mut self, row: &TaskInfo) -> io::Result<()> {
+        let client = row.client.map(ClientId::to_bits);
+        let worker = row.worker.map(|worker| worker.0);
+        let (topic, state) = (topic_of(row), phase_word(row.phase));
+        let (priority, attempt, age_ms) = (row.priority.level(), row.attempt.0, row.age_ms);
+        let task = row.task.0;
+        if self.json {
+            return writeln!(
+                self.out,
+                "{{\"client\":{},\"task\":{task},\"topic\":\"{topic}\",\"state\":\"{state}\",\
+                 \"worker\":{},\"attempt\":{attempt},\"priority\":{priority},\"age_ms\":{age_ms}}}",
+                or(client, "null"),
+                or(worker, "null"),
+            );
+        }
+        writeln!(
+            self.out,
+            "{:<20} {task:<20} {topic:<10} {state:<8} {:<8} {attempt:>7} {priority:>8} \
+             {age_ms:>10}",
+            or(client, "-"),
+            or(worker, "-"),
+        )
+    }
+
+    pub(super) fn workers(&mut self, rows: &[WorkerInfo]) -> io::Result<()> {
+        self.heading(format_args!(
+            "{:<8} {:<10} {:<8} {:>5} {:>8} {:>6} {:>6} {:>8} {:>10}",
+            "WORKER", "EPOCH", "STATE", "SLOTS", "PREFETCH", "FREE", "TAKEN", "WAITING", "AGE_MS"
+        ))?;
+        rows.iter().try_for_each(|row| self.worker(row))
+    }
+
+    fn worker(&mut self, row: &WorkerInfo) -> io::Result<()> {
+        let WorkerInfo {
+            worker: WorkerId(worker),
+            epoch,
+            phase,
+            slots,
+            prefetch,
+            free,
+            taken,
+            waiting,
+            age_ms,
+        } = row;
+        let (epoch, state) = (epoch.0, worker_word(*phase));
+        if self.json {
+            return writeln!(
+                self.out,
+                "{{\"worker\":{worker},\"epoch\":{epoch},\"state\":\"{state}\",\"slots\":{slots},\
+                 \"prefetch\":{prefetch},\"free\":{free},\"taken\":{taken},\
+                 \"waiting\":{waiting},\"age_ms\":{age_ms}}}"
+            );
+        }
+        writeln!(
+            self.out,
+            "{worker:<8} {epoch:<10} {state:<8} {slots:>5} {prefetch:>8} {free:>6} {taken:>6} \
+             {waiting:>8} {age_ms:>10}"
+        )
+    }
+
+    pub(super) fn depth(
+        &mut self,
+        waiting: &[u32; Priority::COUNT],
+        pooled: u32,
+    ) -> io::Result<()> {
+        let total = waiting.iter().map(|count| u64::from(*count)).sum::<u64>() + u64::from(pooled);
+        if self.json {
+            return writeln!(
+                self.out,
+                "{{\"total\":{total},\"pooled\":{pooled},\"waiting\":{waiting:?}}}"
+            );
+        }
+        writeln!(self.out, "{:<9} {:>10}", "PRIORITY", "TASKS")?;
+        // The most urgent first, as they will leave; only where there are some.
+        for (level, count) in waiting.iter().enumerate().rev() {
+            if *count > 0 {
+                writeln!(self.out, "{level:<9} {count:>10}")?;
+            }
+        }
+        writeln!(self.out, "{:<9} {pooled:>10}", "in pool")?;
+        writeln!(self.out, "{:<9} {total:>10}", "total")
+    }
+
+    pub(super) fn explanation(&mut self, why: Explanation, at: Instant) -> io::Result<()> {
+        let left_ms = |until: Instant| until.since_ns(at) / 1_000_000;
+        let (word, worker, number, said) = match why {
+            Explanation::NoWorker => ("no_worker", None, None, "no worker is attached"),
+            Explanation::NoWorkerWithLabel(_) => (
+                "no_worker_with_label",
+                None,
+                None,
+                "no worker has its label",
+            ),
+            Explanation::WorkersBusy => ("workers_busy", None, None, "all workers are busy"),
+            Explanation::WaitsForAnother => (
+                "waits_for_another",
+                None,
+                None,
+                "it waits for a worker that has not tried it",
+            ),
+            Explanation::WaitsForCredit(worker) => (
+                "waits_for_credit",
+                Some(worker),
+                None,
+                "its worker has as much as it may",
+            ),
+            Explanation::WorkerHeld(worker) => {
+                ("worker_held", Some(worker), None, "its worker is held")
+            }
+            Explanation::WorkerDraining(worker) => (
+                "worker_draining",
+                Some(worker),
+                None,
+                "its worker is leaving",
+            ),
+            Explanation::WaitsForReturn { worker, until } => (
+                "waits_for_return",
+                Some(worker),
+                Some(("ms_left", left_ms(until))),
+                "its worker is gone and may come back",
+            ),
+            Explanation::AwaitsResult { until } => (
+                "awaits_result",
+                None,
+                Some(("ms_left", left_ms(until))),
+                "a worker may bring its result from before a restart",
+            ),
+            Explanation::Ready => ("ready", None, None, "it goes out now"),
+            Explanation::InPool => ("in_pool", None, None, "it goes to whoever is free first"),
+            Explanation::InMailbox { worker, ahead } => (
+                "in_mailbox",
+                Some(worker),
+                Some(("ahead", ahead.into())),
+                "it was handed to its worker",
+            ),
+            Explanation::Withdrawing => ("withdrawing", None, None, "it is being taken back"),
+            Explanation::Claimed => ("claimed", None, None, "a worker is taking it"),
+            Explanation::Prefetched(worker) => (
+                "prefetched",
+                Some(worker),
+                None,
+                "its worker has it and waits for a free slot",
+            ),
+            Explanation::Running { worker, for_ms } => {
+                ("running", Some(worker), Some(("for_ms", for_ms)), "it runs")
+            }
+            Explanation::Stopping(worker) => (
+                "stopping",
+                Some(worker),
+                None,
+                "its worker was asked to stop it",
+            ),
+            Explanation::PartsOpen { unmade } => (
+                "parts_open",
+                None,
+                Some(("unmade", unmade.into())),
+                "not all workers have answered",
+            ),
+            Explanation::OutcomeWaits { sent } => (
+                "outcome_waits",
+                None,
+                Some(("sent", sent.into())),
+                "it is over, and its client has not acknowledged that",
+            ),
+            _ => (
+                "other",
+                None,
+                None,
+                "for a reason that this version does not know",
+            ),
+        };
+        self.reason(word, worker, number, said)
+    }
+
+    fn reason(
+        &mut self,
+        word: &str,
+        worker: Option<WorkerId>,
+        number: Option<(&str, u64)>,
+        said: &str,
+    ) -> io::Result<()> {
+        let worker = worker.map(|worker| worker.0);
+        if self.json {
+            write!(
+                self.out,
+                "{{\"why\":\"{word}\",\"worker\":{}",
+                or(worker, "null")
+            )?;
+            if let Some((name, value)) = number {
+                write!(self.out, ",\"{name}\":{value}")?;
+            }
+            return writeln!(self.out, "}}");
+        }
+        write!(self.out, "{word}: {said}")?;
+        if let Some(worker) = worker {
+            write!(self.out, ", worker {worker}")?;
+        }
+        if let Some((name, value)) = number {
+            write!(self.out, ", {name} {value}")?;
+        }
+        writeln!(self.out)
+    }
+
+    pub(super) fn swept(&mut self, touched: u32) -> io::Result<()> {
+        match self.json {
+            true => writeln!(self.out, "{{\"swept\":{touched}}}"),
+            false => writeln!(self.out, "swept {touched}"),
+        }
+    }
+
+    pub(super) fn done(&mut self, what: &str) -> io::Result<()> {
+        match self.json {
+            true => writeln!(self.out, "{{\"done\":\"{what}\"}}"),
+            false => writeln!(self.out, "{what}"),
+        }
+    }
+
+    /// Once, and only for people.
+    fn heading(&mut self, heading: std::fmt::Arguments<'_>) -> io::Result<()> {
+        if self.json || std::mem::replace(&mut self.has_heading, true) {
+            return Ok(());
+        }
+        writeln!(self.out, "{heading}")
+    }
+}
+
+fn or<T: ToString>(value: Option<T>, nothing: &str) -> String {
+    value.map_or_else(|| nothing.to_owned(), |value| value.to_string())
+}
+
+/// As `--topic` takes it, but for the parts of a multicast, which say whom they are for.
+fn topic_of(row: &TaskInfo) -> String {
+    match row.target {
+        Target::Any => "any".to_owned(),
+        Target::All => "all".to_owned(),
+        Target::Worker(worker) if row.part => format!("all/{}", worker.0),
+        Target::Worker(worker) => worker.0.to_string(),
+        Target::Label(label) => format!("label/{:x}", label.0),
+        Target::Named(_) => "named".to_owned(),
+    }
+}
+
+const fn phase_word(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Waiting => "waiting",
+        Phase::Queued => "queued",
+        Phase::Running => "running",
+        Phase::Stopping => "stopping",
+        Phase::Spread => "spread",
+        Phase::Done => "done",
+    }
+}
+
+const fn worker_word(phase: WorkerPhase) -> &'static str {
+    match phase {
+        WorkerPhase::Up => "up",
+        WorkerPhase::Held => "held",
+        WorkerPhase::Draining => "draining",
+        WorkerPhase::Away => "away",
+        WorkerPhase::Lost => "lost",
+    }
+}
