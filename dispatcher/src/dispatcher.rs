@@ -692,7 +692,11 @@ impl<P: Payload> Dispatcher<P> {
                 handle,
                 attempt,
             },
-            Due::Evict { worker, epoch } => Reply::Evict { worker, epoch },
+            Due::Evict { worker, epoch } => Reply::Evict {
+                worker,
+                epoch,
+                drained: self.scheduler.is_draining(worker, epoch),
+            },
             Due::Pause {
                 worker,
                 epoch,

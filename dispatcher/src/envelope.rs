@@ -301,6 +301,8 @@ pub enum Reply<P> {
         worker: WorkerId,
         /// Its incarnation.
         epoch: Epoch,
+        /// It was drained: it is to leave for good.
+        drained: bool,
     },
     /// The loss is settled. The port empties the mailbox and hands it back by itself.
     Retire {

@@ -375,7 +375,9 @@ impl<P: Payload> LocalWorkers<P> {
                     self.aborts.push((handle, attempt));
                 }
                 // Stuck past all grace: what it runs is given up, and it gets nothing more.
-                Reply::Evict { worker, epoch } => self.port.worker_down(worker, epoch, Loss::Left),
+                Reply::Evict { worker, epoch, .. } => {
+                    self.port.worker_down(worker, epoch, Loss::Left)
+                }
                 _ => {}
             }
         }

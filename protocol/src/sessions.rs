@@ -333,8 +333,13 @@ impl<P: FromInline> Sessions<P> {
                 self.workers
                     .handle_recall((worker, epoch), (handle, attempt), out, stats);
             }
-            Reply::Evict { worker, epoch } => {
-                self.workers.handle_evict((worker, epoch), port, out, stats);
+            Reply::Evict {
+                worker,
+                epoch,
+                drained,
+            } => {
+                self.workers
+                    .handle_evict((worker, epoch), drained, port, out, stats);
             }
             Reply::Notice(notice) => self.clients.handle_notice(&notice, out, stats),
             Reply::Liveness { token, liveness } => {

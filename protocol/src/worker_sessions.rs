@@ -539,20 +539,26 @@ impl WorkerSessions {
     pub(crate) fn handle_evict<P: Payload>(
         &mut self,
         incarnation: Incarnation,
+        drained: bool,
         port: &mut Port<P>,
         out: &mut impl Outbox<P>,
         stats: &mut SessionStats,
     ) {
+        // One that is drained has nothing left to finish, and shall not register again.
+        let (kind, loss, reason) = match drained {
+            true => (Kind::Drain, Loss::Left, "it was drained"),
+            false => (Kind::Evict, Loss::Closed, "it was sent away"),
+        };
         if let Some((peer, _)) = self.find(incarnation) {
-            let mut header = Header::new(Kind::Evict);
+            let mut header = Header::new(kind);
             header.flags = Flags::HAS_WORKER;
             header.worker = incarnation.0.0;
             header.epoch = incarnation.1.0;
             let sent = out.send(Side::Worker, peer, &mut Head::new(&header), None);
             stats.unsent += u64::from(sent.is_err());
-            self.handle_gone(peer, Loss::Closed, "it was sent away", port);
+            self.handle_gone(peer, loss, reason, port);
         }
-        port.worker_down(incarnation.0, incarnation.1, Loss::Closed);
+        port.worker_down(incarnation.0, incarnation.1, loss);
     }
 
     pub(crate) fn handle_delivery<P: Payload>(

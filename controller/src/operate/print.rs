@@ -121,93 +121,8 @@ impl<W: Write> Printer<W> {
     }
 
     pub(super) fn explanation(&mut self, why: Explanation, at: Instant) -> io::Result<()> {
-        let left_ms = |until: Instant| until.since_ns(at) / 1_000_000;
-        let (word, worker, number, said) = match why {
-            Explanation::NoWorker => ("no_worker", None, None, "no worker is attached"),
-            Explanation::NoWorkerWithLabel(_) => (
-                "no_worker_with_label",
-                None,
-                None,
-                "no worker has its label",
-            ),
-            Explanation::WorkersBusy => ("workers_busy", None, None, "all workers are busy"),
-            Explanation::WaitsForAnother => (
-                "waits_for_another",
-                None,
-                None,
-                "it waits for a worker that has not tried it",
-            ),
-            Explanation::WaitsForCredit(worker) => (
-                "waits_for_credit",
-                Some(worker),
-                None,
-                "its worker has as much as it may",
-            ),
-            Explanation::WorkerHeld(worker) => {
-                ("worker_held", Some(worker), None, "its worker is held")
-            }
-            Explanation::WorkerDraining(worker) => (
-                "worker_draining",
-                Some(worker),
-                None,
-                "its worker is leaving",
-            ),
-            Explanation::WaitsForReturn { worker, until } => (
-                "waits_for_return",
-                Some(worker),
-                Some(("ms_left", left_ms(until))),
-                "its worker is gone and may come back",
-            ),
-            Explanation::AwaitsResult { until } => (
-                "awaits_result",
-                None,
-                Some(("ms_left", left_ms(until))),
-                "a worker may bring its result from before a restart",
-            ),
-            Explanation::Ready => ("ready", None, None, "it goes out now"),
-            Explanation::InPool => ("in_pool", None, None, "it goes to whoever is free first"),
-            Explanation::InMailbox { worker, ahead } => (
-                "in_mailbox",
-                Some(worker),
-                Some(("ahead", ahead.into())),
-                "it was handed to its worker",
-            ),
-            Explanation::Withdrawing => ("withdrawing", None, None, "it is being taken back"),
-            Explanation::Claimed => ("claimed", None, None, "a worker is taking it"),
-            Explanation::Prefetched(worker) => (
-                "prefetched",
-                Some(worker),
-                None,
-                "its worker has it and waits for a free slot",
-            ),
-            Explanation::Running { worker, for_ms } => {
-                ("running", Some(worker), Some(("for_ms", for_ms)), "it runs")
-            }
-            Explanation::Stopping(worker) => (
-                "stopping",
-                Some(worker),
-                None,
-                "its worker was asked to stop it",
-            ),
-            Explanation::PartsOpen { unmade } => (
-                "parts_open",
-                None,
-                Some(("unmade", unmade.into())),
-                "not all workers have answered",
-            ),
-            Explanation::OutcomeWaits { sent } => (
-                "outcome_waits",
-                None,
-                Some(("sent", sent.into())),
-                "it is over, and its client has not acknowledged that",
-            ),
-            _ => (
-                "other",
-                None,
-                None,
-                "for a reason that this version does not know",
-            ),
-        };
+        let (word, said) = words_of(why);
+        let (worker, number) = details_of(why, at);
         self.reason(word, worker, number, said)
     }
 
@@ -265,6 +180,64 @@ impl<W: Write> Printer<W> {
 
 fn or<T: ToString>(value: Option<T>, nothing: &str) -> String {
     value.map_or_else(|| nothing.to_owned(), |value| value.to_string())
+}
+
+/// What an explanation is called in JSON, and for people.
+const fn words_of(why: Explanation) -> (&'static str, &'static str) {
+    match why {
+        Explanation::NoWorker => ("no_worker", "no worker is attached"),
+        Explanation::NoWorkerWithLabel(_) => ("no_worker_with_label", "no worker has its label"),
+        Explanation::WorkersBusy => ("workers_busy", "all workers are busy"),
+        Explanation::WaitsForAnother => (
+            "waits_for_another",
+            "it waits for a worker that has not tried it",
+        ),
+        Explanation::WaitsForCredit(_) => ("waits_for_credit", "its worker has as much as it may"),
+        Explanation::WorkerHeld(_) => ("worker_held", "its worker is held"),
+        Explanation::WorkerDraining(_) => ("worker_draining", "its worker is leaving"),
+        Explanation::WaitsForReturn { .. } => {
+            ("waits_for_return", "its worker is gone and may come back")
+        }
+        Explanation::AwaitsResult { .. } => (
+            "awaits_result",
+            "a worker may bring its result from before a restart",
+        ),
+        Explanation::Ready => ("ready", "it goes out now"),
+        Explanation::InPool => ("in_pool", "it goes to whoever is free first"),
+        Explanation::InMailbox { .. } => ("in_mailbox", "it was handed to its worker"),
+        Explanation::Withdrawing => ("withdrawing", "it is being taken back"),
+        Explanation::Claimed => ("claimed", "a worker is taking it"),
+        Explanation::Prefetched(_) => ("prefetched", "its worker has it and has no free slot"),
+        Explanation::Running { .. } => ("running", "it runs"),
+        Explanation::Stopping(_) => ("stopping", "its worker was asked to stop it"),
+        Explanation::PartsOpen { .. } => ("parts_open", "not all workers have answered"),
+        Explanation::OutcomeWaits { .. } => (
+            "outcome_waits",
+            "it is over, and its client has not acknowledged that",
+        ),
+        _ => ("other", "for a reason that this version does not know"),
+    }
+}
+
+/// Who has to do with it, and a number that belongs to it.
+type Details = (Option<WorkerId>, Option<(&'static str, u64)>);
+
+fn details_of(why: Explanation, at: Instant) -> Details {
+    let left_ms = |until: Instant| Some(("ms_left", until.since_ns(at) / 1_000_000));
+    match why {
+        Explanation::WaitsForCredit(worker)
+        | Explanation::WorkerHeld(worker)
+        | Explanation::WorkerDraining(worker)
+        | Explanation::Prefetched(worker)
+        | Explanation::Stopping(worker) => (Some(worker), None),
+        Explanation::WaitsForReturn { worker, until } => (Some(worker), left_ms(until)),
+        Explanation::AwaitsResult { until } => (None, left_ms(until)),
+        Explanation::InMailbox { worker, ahead } => (Some(worker), Some(("ahead", ahead.into()))),
+        Explanation::Running { worker, for_ms } => (Some(worker), Some(("for_ms", for_ms))),
+        Explanation::PartsOpen { unmade } => (None, Some(("unmade", unmade.into()))),
+        Explanation::OutcomeWaits { sent } => (None, Some(("sent", sent.into()))),
+        _ => (None, None),
+    }
 }
 
 /// As `--topic` takes it, but for the parts of a multicast, which say whom they are for.

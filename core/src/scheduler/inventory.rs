@@ -2,7 +2,7 @@
 
 use super::Scheduler;
 use crate::control::{Cursor, WorkerInfo, WorkerPhase};
-use crate::id::Priority;
+use crate::id::{Epoch, Priority, WorkerId};
 use crate::task::Home;
 use crate::time::Instant;
 use crate::worker::{WorkerRecord, WorkerState};
@@ -35,6 +35,12 @@ impl Scheduler {
     #[must_use]
     pub fn pooled(&self) -> u32 {
         self.pool.outstanding()
+    }
+
+    /// Whether this worker is attached and was told to leave once it has finished.
+    #[must_use]
+    pub fn is_draining(&self, worker: WorkerId, epoch: Epoch) -> bool {
+        self.is_up(worker, epoch) && self.workers[worker.0 as usize].draining
     }
 
     fn worker_info(&self, place: u32, phase: WorkerPhase, now: Instant) -> WorkerInfo {

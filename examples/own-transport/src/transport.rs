@@ -249,7 +249,7 @@ impl UnixTransport {
                     frame.ok = reply.outcome == Outcome::Completed;
                     self.send(self.clients.get(&reply.client).copied(), &frame);
                 }
-                Reply::Evict { worker, epoch } => {
+                Reply::Evict { worker, epoch, .. } => {
                     port.worker_down(worker, epoch, taskyard_core::Loss::Closed);
                 }
                 // Nobody is asked to abort, and a refused peer sees its connection idle.

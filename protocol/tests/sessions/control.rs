@@ -264,7 +264,7 @@ fn an_operator_holds_releases_and_drains() {
     );
     let done = packet(result_of(&task, 1), Some(b"done"));
     let packets = yard.controller.exchange(WORKER, worker, done);
-    assert!(kinds(&packets).contains(&Kind::Evict), "{packets:?}");
+    assert!(kinds(&packets).contains(&Kind::Drain), "{packets:?}");
     let gone = yard.ask(operator, ControlOrder::Hold(WorkerRef::Named("nobody")));
     assert_eq!(gone, Answer::Refused(OrderRefusal::Unknown));
 }

@@ -99,6 +99,8 @@ pub struct WorkerHost {
     alone: VecDeque<(Instant, usize)>,
     /// When to look whether any worker is registered at all.
     look_at: Instant,
+    /// Workers that were told to leave.
+    dismissed: usize,
 }
 
 #[derive(Debug)]
@@ -146,6 +148,7 @@ impl WorkerHost {
             refused: VecDeque::new(),
             alone: VecDeque::new(),
             look_at: Instant::now() + FIRST_COMPLAINT,
+            dismissed: 0,
         })
     }
 
@@ -168,7 +171,7 @@ impl WorkerHost {
     }
 
     /// Runs every task that the workers are given with `handler`, and reports what it says, until
-    /// `stop`. Then all leave.
+    /// `stop`, or until the controller has told each of them to leave. Then all leave.
     ///
     /// # Errors
     /// If what answers does not speak the protocol, or the system fails.
@@ -183,7 +186,7 @@ impl WorkerHost {
         for index in 0..self.workers.len() {
             self.serve(index, &mut handler)?;
         }
-        while !stop.is_stopped() {
+        while !stop.is_stopped() && !self.is_dismissed() {
             match self.poll.poll(&mut events, self.next_due()) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -232,6 +235,11 @@ impl WorkerHost {
         self.look_at = now + next;
     }
 
+    /// Whether there were workers, and all were told to leave.
+    fn is_dismissed(&self) -> bool {
+        self.dismissed > 0 && self.dismissed >= self.workers.len()
+    }
+
     /// Does all that one worker has, until its descriptor can be slept on again.
     fn serve(
         &mut self,
@@ -253,7 +261,10 @@ impl WorkerHost {
                     self.refused.push_back((Instant::now() + RETRY, index));
                 }
                 WorkerEvent::Evicted => worker.register(),
-                WorkerEvent::Drain => worker.leave(),
+                WorkerEvent::Drain => {
+                    worker.leave();
+                    self.dismissed += 1;
+                }
                 WorkerEvent::Redirect(_) => watch(&self.poll, worker, index)?,
                 // A task has run to its end before the next message is read: nothing is left to
                 // abort. And what a registration changes is seen below.

@@ -58,7 +58,7 @@ impl World {
             Reply::Notice(_) => {}
             Reply::Liveness { .. } => unreachable!("nobody asks"),
             Reply::Recall { .. } => unreachable!("no worker here takes tasks ahead"),
-            Reply::Evict { worker, epoch } => self.worker_is_gone_quietly(at, worker, epoch),
+            Reply::Evict { worker, epoch, .. } => self.worker_is_gone_quietly(at, worker, epoch),
             Reply::Abort {
                 handle, attempt, ..
             } => {
