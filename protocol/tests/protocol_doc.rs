@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use taskyard_core::{ClientId, Phase, Target, TaskId, WorkerId};
 use taskyard_protocol::wire::{Header, Kind, Message};
+use taskyard_protocol::{Answer, read_answer};
 
 const DOC: &str = include_str!("../../docs/PROTOCOL.md");
 
@@ -82,7 +84,11 @@ fn decoded(frame: &[u8]) -> BTreeMap<String, String> {
         said.insert("task", origin.task.to_string());
         said.insert("ticket", format!("{:#018x}", origin.ticket));
     }
-    if kind == Kind::ClientHello {
+    if kind == Kind::Control {
+        say_order(&mut said, message.body);
+    } else if kind == Kind::Controlled {
+        say_row(&mut said, message.body);
+    } else if kind == Kind::ClientHello {
         let mut key = String::new();
         message
             .body
@@ -95,6 +101,67 @@ fn decoded(frame: &[u8]) -> BTreeMap<String, String> {
     said.into_iter()
         .map(|(field, value)| (field.to_owned(), value))
         .collect()
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    let digits = bytes.iter().rev();
+    digits.fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+}
+
+fn say_order(said: &mut BTreeMap<&str, String>, body: &[u8]) {
+    let fields = [
+        ("client", 0..8),
+        ("task", 8..16),
+        ("older_than_ms", 16..20),
+        ("cursor", 20..24),
+    ];
+    for (field, range) in fields {
+        said.insert(field, number(&body[range]).to_string());
+    }
+    assert_eq!(body.len(), 24);
+}
+
+/// The one row of a list of tasks; also as the code reads it.
+fn say_row(said: &mut BTreeMap<&str, String>, body: &[u8]) {
+    let fields = [
+        ("handle", 0..8),
+        ("client", 8..16),
+        ("task", 16..24),
+        ("target", 24..32),
+        ("age_ms", 32..36),
+        ("on_worker", 36..40),
+        ("topic", 40..41),
+        ("state", 41..42),
+        ("priority", 42..43),
+        ("run", 43..44),
+    ];
+    for (field, range) in fields {
+        said.insert(field, number(&body[range]).to_string());
+    }
+    said.insert("marks", format!("{:#04x}", body[44]));
+    assert_eq!(body.len(), 48);
+}
+
+/// The row of the page is also what the code takes it for.
+#[test]
+fn the_row_is_read_as_it_is_explained() {
+    let frames = blocks("hex").into_iter().map(bytes);
+    let rows: Vec<_> = frames
+        .filter(|frame| frame[1] == Kind::Controlled.to_byte())
+        .collect();
+    let [frame] = &rows[..] else {
+        panic!("one dump of an answer, not {}", rows.len());
+    };
+    let message = Message::decode(frame).expect("it can be decoded");
+    let answer = read_answer(&message.header, message.body).expect("it can be read");
+    let Answer::Tasks(page) = answer else {
+        panic!("a list, not {answer:?}");
+    };
+    let row = page.rows[0];
+    assert_eq!(row.client, Some(ClientId::from_bits(589_824)));
+    assert_eq!((row.task, row.target), (TaskId(42), Target::Any));
+    assert_eq!((row.phase, row.worker), (Phase::Running, Some(WorkerId(3))));
+    assert_eq!((row.attempt.0, row.age_ms, row.part), (1, 1500, false));
 }
 
 #[test]
