@@ -16,7 +16,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use taskyard_core::{
-    AttemptAt, ClientId, Config, Early, Effect, Envelope, Instant, Limits, Liveness, Origin,
+    AttemptAt, ClientId, Config, Early, Effect, Envelope, Epoch, Instant, Limits, Liveness, Origin,
     Outcome, OutcomeReply, PortId, Refusal, Report, Reported, Revoked, Scheduler, Stamp, Stats,
     StillRuns, Submit, Submitted, Sweep, Target, TaskHandle, Tried, Verdict, WorkerId,
 };
@@ -692,11 +692,7 @@ impl<P: Payload> Dispatcher<P> {
                 handle,
                 attempt,
             },
-            Due::Evict { worker, epoch } => Reply::Evict {
-                worker,
-                epoch,
-                drained: self.scheduler.is_draining(worker, epoch),
-            },
+            Due::Evict { worker, epoch } => self.eviction(worker, epoch),
             Due::Pause {
                 worker,
                 epoch,
@@ -735,6 +731,14 @@ impl<P: Payload> Dispatcher<P> {
             }
         };
         self.end(port).reply(reply);
+    }
+
+    fn eviction(&self, worker: WorkerId, epoch: Epoch) -> Reply<P> {
+        Reply::Evict {
+            worker,
+            epoch,
+            drained: self.scheduler.is_draining(worker, epoch),
+        }
     }
 
     fn outcome_payload(&mut self, reply: &OutcomeReply) -> Option<P> {

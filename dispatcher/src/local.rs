@@ -376,7 +376,7 @@ impl<P: Payload> LocalWorkers<P> {
                 }
                 // Stuck past all grace: what it runs is given up, and it gets nothing more.
                 Reply::Evict { worker, epoch, .. } => {
-                    self.port.worker_down(worker, epoch, Loss::Left)
+                    self.port.worker_down(worker, epoch, Loss::Left);
                 }
                 _ => {}
             }

@@ -1,10 +1,12 @@
 //! Queue control and labels, through the whole dispatcher.
 
 use taskyard_core::{
-    Config, Explanation, Instant, Outcome, Select, Submit, Sweep, Target, TaskId, Token, Verdict,
+    Config, Cursor, Explanation, Instant, Outcome, Select, Submit, Sweep, Target, TaskId, Token,
+    Verdict, WorkerId, WorkerPhase,
 };
 use taskyard_dispatcher::{
-    Dispatcher, Event, LocalClient, LocalWorkers, Port, Reply, ThreadParker,
+    Answer, Dispatcher, Event, LocalClient, LocalWorkers, Order, OrderRefusal, PAGE_ROWS, Page,
+    Port, Reply, ThreadParker,
 };
 
 type Bytes = [u8; 8];
@@ -20,8 +22,12 @@ struct Yard {
 
 impl Yard {
     fn new() -> Self {
+        Self::with_tasks(64)
+    }
+
+    fn with_tasks(tasks: u32) -> Self {
         let config = Config {
-            tasks: 64,
+            tasks,
             ..Config::default()
         };
         let parker = ThreadParker::new();
@@ -183,4 +189,114 @@ fn a_label_finds_its_workers() {
     let mut outcomes = [yard.outcome(), yard.outcome()];
     outcomes.sort_by_key(|(task, _)| *task);
     assert_eq!(outcomes, [(1, Outcome::Completed), (2, Outcome::Completed)]);
+}
+
+/// The answer to an order, if there is one.
+fn ask(yard: &mut Yard, order: Order) -> Answer {
+    let token = Token(7);
+    yard.order(Event::Control { token, order });
+    match yard.operator.poll_reply() {
+        Some(Reply::Controlled {
+            token: Token(7),
+            answer,
+        }) => answer,
+        other => panic!("no answer, but {other:?}"),
+    }
+}
+
+/// All pages of a list: how many rows each has.
+fn pages(yard: &mut Yard, select: Select) -> Vec<usize> {
+    let (mut from, mut lengths) = (Cursor::default(), Vec::new());
+    loop {
+        let Answer::Tasks(page) = ask(yard, Order::List { select, from }) else {
+            panic!("no list");
+        };
+        lengths.push(page.rows.len());
+        match page.next {
+            Some(next) => from = next,
+            None => return lengths,
+        }
+    }
+}
+
+#[test]
+fn pages_are_full_until_the_last_and_short_where_little_is_meant() {
+    let mut yard = Yard::with_tasks(8192);
+    for task in 0..3000 {
+        yard.submit(task, Target::Any);
+    }
+    let all = pages(&mut yard, Select::All);
+    assert_eq!(all.iter().sum::<usize>(), 3000);
+    assert!(all.iter().all(|rows| *rows <= PAGE_ROWS), "{all:?}");
+    assert_eq!(
+        all.iter().filter(|rows| **rows == PAGE_ROWS).count(),
+        3000 / PAGE_ROWS
+    );
+    // Few rows do not mean that one page walks through the whole table.
+    let client = yard.client.id();
+    let one = Select::Task {
+        client,
+        task: TaskId(2998),
+    };
+    let one = pages(&mut yard, one);
+    assert_eq!(one.iter().sum::<usize>(), 1);
+    assert_eq!(one.len(), 3, "{one:?}");
+    // From nowhere on there is nothing.
+    let from = Cursor::from_bits(u32::MAX);
+    let answer = ask(
+        &mut yard,
+        Order::List {
+            select: Select::All,
+            from,
+        },
+    );
+    let nothing = Page {
+        rows: Vec::new(),
+        next: None,
+    };
+    assert_eq!(answer, Answer::Tasks(nothing));
+}
+
+#[test]
+fn workers_are_listed_with_what_they_have_to_do() {
+    let mut yard = Yard::new();
+    let mut workers = yard
+        .dispatcher
+        .attach_workers(NOW, &["one", "two", "three"], 1)
+        .expect("there is room");
+    let ids: Vec<_> = workers.ids().iter().map(|id| id.0).collect();
+    for (task, target) in [(1, ids[0]), (2, ids[0]), (3, ids[1])] {
+        yard.submit(task, Target::Worker(target));
+    }
+    let hold = |worker, held| Order::Hold {
+        worker: Target::Worker(worker),
+        held,
+    };
+    assert_eq!(ask(&mut yard, hold(ids[2], true)), Answer::Done);
+    workers.wait(std::time::Duration::ZERO);
+    yard.run();
+    let Answer::Workers(page) = ask(
+        &mut yard,
+        Order::Workers {
+            from: Cursor::default(),
+        },
+    ) else {
+        panic!("no list");
+    };
+    let rows: Vec<_> = page
+        .rows
+        .iter()
+        .map(|row| (row.worker, row.phase, row.slots, row.taken + row.waiting))
+        .collect();
+    let expected = [
+        (ids[0], WorkerPhase::Up, 1, 2),
+        (ids[1], WorkerPhase::Up, 1, 1),
+        (ids[2], WorkerPhase::Held, 1, 0),
+    ];
+    assert_eq!((rows, page.next), (expected.to_vec(), None));
+    assert_eq!(ask(&mut yard, hold(ids[2], false)), Answer::Done);
+    let nobody = ask(&mut yard, hold(WorkerId(4000), true));
+    assert_eq!(nobody, Answer::Refused(OrderRefusal::Unknown));
+    let nobody = ask(&mut yard, Order::Drain(Target::Any));
+    assert_eq!(nobody, Answer::Refused(OrderRefusal::Unknown));
 }

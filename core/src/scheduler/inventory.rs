@@ -8,9 +8,9 @@ use crate::time::Instant;
 use crate::worker::{WorkerRecord, WorkerState};
 
 impl Scheduler {
-    /// Calls `visit` with all workers among the next `steps` places, and says where to go on; `None`
-    /// when that was all. Those that wait for admission are not among them, nor are those of whom
-    /// nothing is left but a mailbox.
+    /// Calls `visit` with all workers among the next `steps` places, and says where to go on;
+    /// `None` when that was all. Those that wait for admission are not among them, nor are those
+    /// of whom nothing is left but a mailbox.
     ///
     /// Places are walked in order, as [`list`](Self::list) does.
     pub fn list_workers(
