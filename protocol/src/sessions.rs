@@ -355,12 +355,11 @@ impl<P: FromInline> Sessions<P> {
                 self.clients.handle_answer(token, &answer, out, stats);
             }
             Reply::Swept { token, touched } => {
-                let answer = Answer::Swept(touched);
-                self.clients.handle_answer(token, &answer, out, stats);
+                self.clients
+                    .handle_answer(token, &Answer::Swept(touched), out, stats);
             }
             Reply::SweepRefused { token } => {
-                let answer = Answer::Refused(OrderRefusal::Busy);
-                self.clients.handle_answer(token, &answer, out, stats);
+                self.clients.handle_answer(token, &BUSY, out, stats);
             }
             // The port obeys by itself.
             Reply::Pause { .. } => {}
@@ -404,6 +403,9 @@ impl<P> fmt::Debug for Sessions<P> {
             .finish_non_exhaustive()
     }
 }
+
+/// The answer to a sweep that is one too many.
+const BUSY: Answer = Answer::Refused(OrderRefusal::Busy);
 
 /// One message's way through the sessions: who sent it, and where to answer.
 pub(crate) struct Turn<'a, P: Payload, O> {

@@ -282,46 +282,51 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// The same as an operator; what it prints.
+fn operate(controller: &ControllerProcess, args: &[&str]) -> String {
+    said(&run(controller, Role::Operator, args))
+}
+
+fn columns(line: &str) -> Vec<&str> {
+    line.split_whitespace().collect()
+}
+
+/// Each word below its heading.
+fn check_columns(listed: &str) {
+    let mut lines = listed.lines();
+    let heading = lines.next().expect("a heading");
+    let places: Vec<_> = ["CLIENT", "TASK", "TOPIC", "STATE"]
+        .iter()
+        .map(|word| heading.find(word).expect("a column"))
+        .collect();
+    for line in lines {
+        let row = columns(line);
+        assert_eq!(row.len(), 8, "{line}");
+        for (place, word) in places.iter().zip(&row) {
+            assert!(line[*place..].starts_with(word), "not aligned: {line}");
+        }
+    }
+}
+
 #[test]
-fn the_command_line_does_all_of_it() {
+fn the_command_line_shows_and_ends_tasks() {
     let controller = ControllerProcess::start(&[]);
     let context = context();
     let mut client = controller.client(&context);
     let tasks = start_tasks(&mut client, 100, "echo x");
     until(|| count(&mut client, Which::Of(Owner::Me)) == 100);
     let record = record_of(&mut client).to_bits().to_string();
-    let run = |args: &[&str]| said(&run(&controller, Role::Operator, args));
-
+    let run = |args: &[&str]| operate(&controller, args);
     let listed = run(&["list"]);
     assert_eq!(
         listed.lines().count(),
         101,
         "a heading, and a line for each"
     );
-    let columns = |line: &str| {
-        line.split_whitespace()
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-    };
-    let mut lines = listed.lines();
-    let heading = lines.next().expect("a heading");
-    let places: Vec<_> = ["CLIENT", "TASK", "TOPIC", "STATE"]
-        .map(|word| heading.find(word).expect("a column"))
-        .into();
-    for line in lines {
+    check_columns(&listed);
+    for line in listed.lines().skip(1) {
         let row = columns(line);
-        assert_eq!(row.len(), 8, "{line}");
-        assert_eq!(
-            (&row[0], row[2].as_str(), row[5].as_str()),
-            (&record, "any", "1")
-        );
-        let starts = places.iter().zip(&row);
-        for (place, word) in starts {
-            assert!(
-                line[*place..].starts_with(word.as_str()),
-                "not aligned: {line}"
-            );
-        }
+        assert_eq!([row[0], row[2], row[5]], [record.as_str(), "any", "1"]);
     }
     let json = run(&["list", "--client", &record, "--task", "7", "--json"]);
     assert!(
@@ -329,10 +334,10 @@ fn the_command_line_does_all_of_it() {
         "{json}"
     );
     assert_eq!(json.lines().count(), 1);
+    let depth = run(&["depth", "any"]);
     assert!(
-        run(&["depth", "any"])
-            .lines()
-            .any(|line| columns(line) == ["total", "100"])
+        depth.lines().any(|line| columns(line) == ["total", "100"]),
+        "{depth}"
     );
     let why = run(&["explain", &record, "7"]);
     assert!(
@@ -344,20 +349,23 @@ fn the_command_line_does_all_of_it() {
     assert_eq!((cancelled.task, cancelled.outcome), (tasks[6], CANCELLED));
     assert_eq!(run(&["sweep", "--older-than-ms", "100000000"]), "swept 0\n");
     assert_eq!(run(&["sweep", "--topic", "any"]), "swept 99\n");
-
-    let _worker = controller.start_workers("w", 1);
     for _ in 0..99 {
         assert_eq!(next_outcome(&mut client).outcome, CANCELLED);
     }
+}
+
+#[test]
+fn the_command_line_holds_and_drains_workers() {
+    let controller = ControllerProcess::start(&[]);
+    let context = context();
+    let mut client = controller.client(&context);
+    let _worker = controller.start_workers("w", 1);
     await_workers(&mut client, 1);
+    let run = |args: &[&str]| operate(&controller, args);
     assert_eq!(run(&["hold", "w.0"]), "held\n");
     let listed = run(&["workers"]);
     let row = columns(listed.lines().nth(1).expect("a worker"));
-    assert_eq!(
-        (row[0].as_str(), row[2].as_str(), row.len()),
-        ("0", "held", 9),
-        "{listed}"
-    );
+    assert_eq!((row[0], row[2], row.len()), ("0", "held", 9), "{listed}");
     assert_eq!(run(&["release", "0"]), "released\n");
     assert_eq!(
         run(&["drain", "w.0", "--json"]),
