@@ -7,16 +7,18 @@ use taskyard_protocol::wire::{
     FRAMES_MAX, Flags, HEADER_LEN, Head, Header, Kind, Message, OriginTicket, VERSION, WireError,
 };
 
-const KINDS: [Kind; 28] = [
+const KINDS: [Kind; 30] = [
     Kind::ClientHello,
     Kind::Submit,
     Kind::Cancel,
     Kind::Goodbye,
     Kind::IsAlive,
+    Kind::Control,
     Kind::Welcome,
     Kind::Outcome,
     Kind::Notice,
     Kind::Alive,
+    Kind::Controlled,
     Kind::Register,
     Kind::Result,
     Kind::HandIn,
