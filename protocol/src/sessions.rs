@@ -351,20 +351,25 @@ impl<P: FromInline> Sessions<P> {
                 epoch,
                 settled,
             } => self.workers.handle_retired((worker, epoch), settled),
-            Reply::Controlled { token, answer } => {
-                self.clients.handle_answer(token, &answer, out, stats);
-            }
-            Reply::Swept { token, touched } => {
-                self.clients
-                    .handle_answer(token, &Answer::Swept(touched), out, stats);
-            }
-            Reply::SweepRefused { token } => {
-                self.clients.handle_answer(token, &BUSY, out, stats);
-            }
+            control @ (Reply::Controlled { .. }
+            | Reply::Swept { .. }
+            | Reply::SweepRefused { .. }) => self.handle_answer(control, out),
             // The port obeys by itself.
             Reply::Pause { .. } => {}
         }
         self.settle(port);
+    }
+
+    /// An answer of queue control.
+    fn handle_answer(&mut self, reply: Reply<P>, out: &mut impl Outbox<P>) {
+        let (token, answer) = match reply {
+            Reply::Controlled { token, answer } => (token, answer),
+            Reply::Swept { token, touched } => (token, Answer::Swept(touched)),
+            Reply::SweepRefused { token } => (token, Answer::Refused(OrderRefusal::Busy)),
+            _ => return,
+        };
+        self.clients
+            .handle_answer(token, &answer, out, &mut self.stats);
     }
 
     /// Sends a claimed task to its worker, or gives it back if there is no way.
@@ -403,9 +408,6 @@ impl<P> fmt::Debug for Sessions<P> {
             .finish_non_exhaustive()
     }
 }
-
-/// The answer to a sweep that is one too many.
-const BUSY: Answer = Answer::Refused(OrderRefusal::Busy);
 
 /// One message's way through the sessions: who sent it, and where to answer.
 pub(crate) struct Turn<'a, P: Payload, O> {
