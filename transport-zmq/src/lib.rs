@@ -90,8 +90,8 @@ pub use limits::{
 pub use message::ZmqPayload;
 pub use probe::LibzmqFeatures;
 pub use remote::{
-    ClientKey, ClientOptions, HostOptions, RegisteredCount, RemoteClient, RemoteWorker, WorkerHost,
-    WorkerOptions,
+    ClientKey, ClientOptions, ControllerLiveness, HostOptions, RegisteredCount, RemoteClient,
+    RemoteWorker, WorkerHost, WorkerOptions,
 };
 pub use router::RouterStats;
 pub use security::{ConnectionDir, Credentials, Key, Keys, Mechanism, Published, Role, Security};

@@ -525,3 +525,45 @@ fn an_endpoint_that_is_taken_is_refused_with_advice() {
         "{error}"
     );
 }
+
+#[test]
+fn who_is_there_is_known_without_asking_them() {
+    let controller = hosted();
+    let context = context();
+    let mut client = controller.client(&context);
+    let mut worker = worker(&controller, "w");
+    let (id, epoch) = worker.registered().unwrap();
+    let ask = |client: &mut RemoteClient, question| {
+        assert!(client.is_alive(question, WorkerId(0), Some("w")));
+        loop {
+            if let Some(ClientEvent::Alive {
+                question: answered,
+                alive,
+                worker,
+                age_ms,
+            }) = client.wait(Duration::from_secs(30)).unwrap()
+            {
+                assert_eq!(answered, question);
+                return (alive, worker, age_ms);
+            }
+        }
+    };
+    // It does nothing at all meanwhile: its program is not asked.
+    let (alive, known, age_ms) = ask(&mut client, 1);
+    assert_eq!((alive, known), (Some(true), Some((id, epoch))));
+    assert!(age_ms < 30_000);
+    let theirs = worker.controller_alive().unwrap();
+    assert!(theirs.alive && theirs.age.is_some());
+    drop(worker);
+    let mut question = 2;
+    wait_for("the loss", || {
+        question += 1;
+        ask(&mut client, question).0 != Some(true)
+    });
+    assert!(client.controller_alive().unwrap().alive);
+    controller.stop();
+    wait_for("the end of the controller", || {
+        let _ = client.poll();
+        !client.controller_alive().unwrap().alive
+    });
+}

@@ -8,11 +8,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use taskyard_core::{Submit, TaskId};
+use taskyard_core::{Submit, TaskId, WorkerId};
 use taskyard_dispatcher::random_u64;
 use taskyard_protocol::remote::{ClientEvent, ClientState, Repeats};
 
-use super::link::Link;
+use super::link::{ControllerLiveness, Link};
 use crate::message::ZmqPayload;
 use crate::security::read_connection_file;
 use crate::{Context, Credentials, Endpoint, Error};
@@ -163,6 +163,23 @@ impl RemoteClient {
     /// outcome already.
     pub fn cancel(&mut self, task: TaskId) -> bool {
         self.state.cancel(task, self.link.wire())
+    }
+
+    /// Asks whether a worker is there, by its name or else by its id. The answer comes at once, from
+    /// what the controller knows, as a [`ClientEvent::Alive`] with the same number. `false` without
+    /// a session, or if the name is none: nothing was asked.
+    pub fn is_alive(&mut self, question: u64, worker: WorkerId, name: Option<&str>) -> bool {
+        self.state
+            .is_alive(question, worker, name, self.link.wire())
+    }
+
+    /// Whether the controller is there: at once, from what is known here. Poll before the next sleep
+    /// on the descriptor.
+    ///
+    /// # Errors
+    /// If libzmq fails.
+    pub fn controller_alive(&mut self) -> Result<ControllerLiveness, Error> {
+        self.link.controller_alive()
     }
 
     /// Says hello anew: after it was refused, once there may be a place for it again.

@@ -1,7 +1,7 @@
 //! The connection of one remote peer: a DEALER socket that reconnects by itself.
 
 use std::os::fd::BorrowedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use taskyard_protocol::remote::{ClientEvent, ClientState, WorkerEvent, WorkerState};
@@ -23,6 +23,18 @@ const LINGER_MS: i32 = 200;
 pub(super) struct Link {
     inbox: Inbox,
     wire: LinkWire,
+    /// When the controller last said something.
+    heard: Option<Instant>,
+}
+
+/// What is known of a controller, by what has come from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ControllerLiveness {
+    /// Whether there is a connection to it now. Its heartbeats watch over that: it ends when the
+    /// controller has been silent for four of their timeouts.
+    pub alive: bool,
+    /// How long ago it last said something to this peer; `None`: never so far.
+    pub age: Option<Duration>,
 }
 
 /// The way out.
@@ -70,6 +82,7 @@ impl Link {
                 socket,
                 stirred: true,
             },
+            heard: None,
         })
     }
 
@@ -93,11 +106,12 @@ impl Link {
         &mut self,
         conversation: &mut C,
     ) -> Result<Option<C::Event>, Error> {
-        let Self { inbox, wire } = self;
+        let Self { inbox, wire, heard } = self;
         let mut pumped = false;
         loop {
             wire.stirred = inbox.recv(&mut wire.socket)?;
             if wire.stirred {
+                *heard = Some(Instant::now());
                 let incoming = incoming(inbox);
                 let event = conversation.handle_message(inbox.first.bytes(), incoming, wire)?;
                 if event.is_some() {
@@ -123,6 +137,14 @@ impl Link {
         let events = self.wire.socket.options().get_events();
         let events = events.map_err(|error| Error::zmq("looking at a connection", error))?;
         Ok(events.contains(zmq::POLLOUT))
+    }
+
+    /// Whether the controller is there, from what is known. Asking stirs the link.
+    pub(super) fn controller_alive(&mut self) -> Result<ControllerLiveness, Error> {
+        Ok(ControllerLiveness {
+            alive: self.is_connected()?,
+            age: self.heard.map(|heard| heard.elapsed()),
+        })
     }
 
     /// Waits until there may be something to poll, at most until `due`. Not while it is stirred.

@@ -7,4 +7,5 @@ mod worker;
 
 pub use client::{ClientKey, ClientOptions, RemoteClient};
 pub use host::{HostOptions, RegisteredCount, WorkerHost};
+pub use link::ControllerLiveness;
 pub use worker::{RemoteWorker, WorkerOptions};

@@ -9,7 +9,7 @@ use taskyard_dispatcher::random_u64;
 use taskyard_protocol::remote::{Assignment, WorkerEvent, WorkerProfile, WorkerState};
 use taskyard_protocol::wire::NAME_MAX;
 
-use super::link::Link;
+use super::link::{ControllerLiveness, Link};
 use crate::message::ZmqPayload;
 use crate::security::read_connection_file;
 use crate::{Context, Credentials, Endpoint, Error};
@@ -225,6 +225,15 @@ impl RemoteWorker {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.state.waiting()
+    }
+
+    /// Whether the controller is there: at once, from what is known here. Poll before the next sleep
+    /// on the descriptor.
+    ///
+    /// # Errors
+    /// If libzmq fails.
+    pub fn controller_alive(&mut self) -> Result<ControllerLiveness, Error> {
+        self.link.controller_alive()
     }
 
     /// Registers anew: after it was evicted, or refused.
