@@ -1,6 +1,7 @@
 //! Any bytes as a first frame.
 
 use taskyard_protocol::wire::{Flags, Head, Header, Message};
+use taskyard_protocol::{ControlOrder, read_answer};
 
 /// The flags that stand for sections; a [`Head`] sets them itself.
 const SECTIONS: u8 = Flags::NAMED.to_byte() | Flags::DEADLINES.to_byte() | Flags::BOOT.to_byte();
@@ -23,6 +24,18 @@ pub fn run(frame: &[u8]) {
         Message::decode(&frame[..head_len - 1]).is_err(),
         "cut, and accepted"
     );
+    read_body(&message);
+}
+
+/// Orders and answers of queue control: an order is what it is written as, once more.
+fn read_body(message: &Message<'_>) {
+    if let Ok(order) = ControlOrder::read(message) {
+        let head = order.write(message.header.id).expect("its name was read");
+        let again = Message::decode(head.as_slice()).expect("it was written");
+        assert_eq!(ControlOrder::read(&again), Ok(order));
+    }
+    // Rows of any bytes.
+    let _ = read_answer(&message.header, message.body);
 }
 
 fn encode(message: &Message<'_>) -> Head {

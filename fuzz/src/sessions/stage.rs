@@ -1,6 +1,6 @@
 //! The controller's side in one thread, the network, and everybody on it.
 
-use taskyard_core::{Config, Instant, Stats};
+use taskyard_core::{ClientId, Config, Instant, Stats};
 use taskyard_dispatcher::{Dispatcher, Port, ThreadParker};
 use taskyard_protocol::wire::{Flags, Head, Header, Kind};
 use taskyard_protocol::{SendError, SessionOptions, SessionStats, Sessions};
@@ -488,6 +488,9 @@ impl Stage {
         if kind == Kind::Register {
             (header.worker, header.epoch) = (small(wording.ack % 8), small(wording.shift % 8));
         }
+        if kind == Kind::Control {
+            return order_of(header, wording);
+        }
         let mut head = Head::new(&header);
         if wording.flags & 1 != 0 || kind == Kind::Register {
             head = head.name(name_of(wording.name));
@@ -522,6 +525,22 @@ impl Stage {
         }
         named
     }
+}
+
+/// An order of queue control about some client and some task, perhaps an honest one's.
+fn order_of(mut header: Header, wording: &Wording) -> Packet {
+    header.code = wording.code % 11;
+    header.extra = u16::from(wording.extra % 11);
+    let mut head = Head::new(&header);
+    if wording.flags & 1 != 0 {
+        head = head.name(name_of(wording.name));
+    }
+    let client = ClientId::new(u32::from(wording.seq % 4), u64::from(wording.ack % 8));
+    let task = u64::from(wording.id.0 % 16);
+    let mut body = [0; 24];
+    body[..8].copy_from_slice(&client.to_bits().to_le_bytes());
+    body[8..16].copy_from_slice(&task.to_le_bytes());
+    Packet::new(&mut head.body(&body), None)
 }
 
 fn kind_of(byte: u8) -> Kind {
