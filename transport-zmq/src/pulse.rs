@@ -24,8 +24,13 @@ pub(crate) struct Pulse {
     /// How long after a stall losses are put down to it, and until when that is.
     window: Duration,
     doubtful_until: Duration,
+    /// Until when nothing is sent that would be lost with a connection that is dead already.
+    hold_until: Duration,
     stalls: u64,
 }
+
+/// After a stall: time for libzmq to tell of all connections that have ended meanwhile.
+const HOLD: Duration = Duration::from_millis(100);
 
 impl Pulse {
     /// Of a shard with this heartbeat: a stall is what might have cost a peer its connection, with
@@ -39,6 +44,7 @@ impl Pulse {
             stall_min: timeout - timeout / 8,
             window: timeout.max(Duration::from_secs(1)),
             doubtful_until: Duration::ZERO,
+            hold_until: Duration::ZERO,
             stalls: 0,
         }
     }
@@ -54,6 +60,7 @@ impl Pulse {
         (gap >= self.stall_min).then(|| {
             self.stalls += 1;
             self.doubtful_until = now + self.window;
+            self.hold_until = now + HOLD;
             gap
         })
     }
@@ -61,6 +68,12 @@ impl Pulse {
     /// The longest that the thread may sleep.
     pub(crate) const fn sleep_max(&self) -> Duration {
         self.beat
+    }
+
+    /// Whether tasks wait: a stall is just over, and connections may be dead of which nobody has
+    /// heard yet.
+    pub(crate) fn holds_back(&self) -> bool {
+        self.last < self.hold_until
     }
 
     /// Whether a loss that is seen now may be due to our own absence.
@@ -93,10 +106,10 @@ mod tests {
         assert_eq!(pulse.beat_at(start + millis(349)), None);
         assert!(!pulse.is_doubtful());
         assert_eq!(pulse.beat_at(start + millis(699)), Some(millis(350)));
-        assert!(pulse.is_doubtful());
+        assert!(pulse.is_doubtful() && pulse.holds_back());
         for ms in [900, 1_200, 1_500, 1_698] {
             assert_eq!(pulse.beat_at(start + millis(ms)), None);
-            assert!(pulse.is_doubtful());
+            assert!(pulse.is_doubtful() && !pulse.holds_back());
         }
         assert_eq!(pulse.beat_at(start + millis(1_699)), None);
         assert!(!pulse.is_doubtful());

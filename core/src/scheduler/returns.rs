@@ -151,9 +151,11 @@ impl Scheduler {
             debug_assert!(false, "not directed");
             return;
         };
-        // A part is addressed to one incarnation, and nobody waits for the end of an orphan.
-        let ends = record.is_orphan() || record.kind == Kind::Part;
-        let returned = self.workers[place as usize].returned;
+        let worker = &self.workers[place as usize];
+        // A part is addressed to one process, and nobody waits for the end of an orphan.
+        let elsewhere = record.kind == Kind::Part && !worker.is_back;
+        let ends = record.is_orphan() || elsewhere;
+        let returned = worker.returned;
         if !ends && (returned || record.hold_until > Instant(0)) {
             self.hold_task(index, place);
         } else {

@@ -172,6 +172,8 @@ impl Cast {
             ("--shards", self.plan.shards),
             ("--heartbeat-interval-ms", HEARTBEAT_INTERVAL_MS),
             ("--heartbeat-timeout-ms", HEARTBEAT_TIMEOUT_MS),
+            // Few places: so the first rounds touch all the tables, and what comes after is a leak.
+            ("--workers-max", 2 * self.plan.workers + 16),
             ("--tasks-max", TASKS_MAX),
             ("--quota", quota),
         ];

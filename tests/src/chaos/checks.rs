@@ -17,9 +17,6 @@ impl Promises {
     const RESULTS_OUTLIVE_THE_CONTROLLER: bool = true;
     /// A controller that has stood still takes nobody for dead because of it.
     const STALLS_COST_NO_WORKER: bool = true;
-    /// What a client takes while it has no connection is not taken to have been sent: a controller
-    /// that is started anew meanwhile runs it, also if it may run only once.
-    const UNSENT_IS_NOT_SENT: bool = true;
     /// A client that is there is told of each later attempt.
     const RERUNS_ARE_TOLD: bool = true;
 }
@@ -27,6 +24,9 @@ impl Promises {
 /// How long after a fault has ended it may still be the reason for a loss: connections are made
 /// again, and messages are on their way.
 const AFTERMATH_NS: u64 = 4_000_000_000;
+/// How long after the death of the controller a client may not know that its connection is gone:
+/// what it takes meanwhile counts as sent.
+const UNNOTICED_NS: u64 = 250_000_000;
 /// Memory that allocators may keep, beside one part in twenty.
 const MEMORY_SLACK_BYTES: u64 = 8 << 20;
 /// Descriptors of connections that are just being made or closed, beside one part in twenty.
@@ -363,11 +363,7 @@ impl Checker<'_> {
     fn was_sent_before_restart(&self, story: &Story) -> bool {
         let mut restarts = self.ledger.restarts();
         restarts.any(|restart| {
-            let until_ns = if Promises::UNSENT_IS_NOT_SENT {
-                restart.from_ns
-            } else {
-                restart.to_ns.saturating_add(AFTERMATH_NS)
-            };
+            let until_ns = restart.from_ns.saturating_add(UNNOTICED_NS);
             story.begin_ns() < until_ns && restart.from_ns < story.end_ns()
         })
     }
