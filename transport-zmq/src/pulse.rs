@@ -42,7 +42,8 @@ impl Pulse {
             beat: timeout / 4,
             // A peer that has just been asked is lost when its answer is not read for so long.
             stall_min: timeout - timeout / 8,
-            window: timeout.max(Duration::from_secs(1)),
+            // Peers that gave us up may find that out some time after they, or we, run again.
+            window: (timeout * 2).max(Duration::from_secs(2)),
             doubtful_until: Duration::ZERO,
             hold_until: Duration::ZERO,
             stalls: 0,
@@ -107,11 +108,11 @@ mod tests {
         assert!(!pulse.is_doubtful());
         assert_eq!(pulse.beat_at(start + millis(699)), Some(millis(350)));
         assert!(pulse.is_doubtful() && pulse.holds_back());
-        for ms in [900, 1_200, 1_500, 1_698] {
+        for ms in [900, 1_200, 1_500, 1_800, 2_100, 2_400, 2_698] {
             assert_eq!(pulse.beat_at(start + millis(ms)), None);
             assert!(pulse.is_doubtful() && !pulse.holds_back());
         }
-        assert_eq!(pulse.beat_at(start + millis(1_699)), None);
+        assert_eq!(pulse.beat_at(start + millis(2_699)), None);
         assert!(!pulse.is_doubtful());
         assert_eq!(pulse.stalls(), 1);
     }
