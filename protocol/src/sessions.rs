@@ -17,7 +17,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use taskyard_core::{Loss, Refusal};
+use taskyard_core::Refusal;
 use taskyard_dispatcher::{Answer, Delivery, Event, OrderRefusal, Payload, Port, Reply};
 
 use crate::client_sessions::ClientSessions;
@@ -265,24 +265,17 @@ impl<P: FromInline> Sessions<P> {
         }
     }
 
-    /// Takes note that a connection is gone; `stalled` if this process had not run for a while
-    /// before that was seen, so that the peer may be there all the same. Needs no room: what cannot
-    /// be passed on yet is kept.
-    pub fn handle_peer_gone(
-        &mut self,
-        side: Side,
-        peer: PeerKey,
-        stalled: bool,
-        port: &mut Port<P>,
-    ) {
-        let (loss, reason) = if stalled {
-            (Loss::Stalled, "its connection ended while we did not run")
-        } else {
-            (Loss::Closed, "its connection ended")
-        };
+    /// Says whether this process has just stood still for so long that connections may have ended for
+    /// it: then those that are found to have are only suspected (see [`Loss::Stalled`](taskyard_core::Loss::Stalled)).
+    pub const fn note_stall(&mut self, stalled: bool) {
+        self.workers.note_stall(stalled);
+    }
+
+    /// Takes note that a connection is gone. Needs no room: what cannot be passed on yet is kept.
+    pub fn handle_peer_gone(&mut self, side: Side, peer: PeerKey, port: &mut Port<P>) {
         match side {
             Side::Client => self.clients.handle_gone(peer),
-            Side::Worker => self.workers.handle_gone(peer, loss, reason, port),
+            Side::Worker => self.workers.handle_ended(peer, port),
         }
         self.settle(port);
     }

@@ -87,6 +87,8 @@ pub(crate) struct WorkerSessions {
     boot: u64,
     tickets: Tickets,
     logs: Logs,
+    /// What the end of a connection is taken for now.
+    loss: Loss,
     /// The largest payload, as it is told to a worker.
     payload_max: u32,
     endpoints: Vec<String>,
@@ -106,6 +108,7 @@ impl WorkerSessions {
             boot: options.boot,
             tickets: Tickets::new(options.ticket_key),
             logs: Logs::default(),
+            loss: Loss::Closed,
             payload_max: options.payload_max_told(),
             next_endpoint: options.shard,
             endpoints: options.endpoints,
@@ -173,7 +176,7 @@ impl WorkerSessions {
             let head = Head::new(&header).body(endpoint.as_bytes());
             turn.stats.redirected += 1;
             self.peers.remove(turn.peer);
-            report_down(ended, Loss::Closed, turn.port);
+            report_down(ended, self.loss, turn.port);
             let _counted = turn.answer(head);
             return;
         }
@@ -202,7 +205,7 @@ impl WorkerSessions {
         }));
         // Last, since losses that waited for room may use up all that there is. The scheduler lets
         // the newcomer wait for it.
-        report_down(ended, Loss::Closed, turn.port);
+        report_down(ended, self.loss, turn.port);
     }
 
     pub(crate) fn handle_result<P: Payload>(
@@ -384,7 +387,16 @@ impl WorkerSessions {
         self.handle_gone(turn.peer, Loss::Left, "it has left", turn.port);
     }
 
-    pub(crate) fn handle_gone<P: Payload>(
+    /// Its connection has ended.
+    pub(crate) fn handle_ended<P: Payload>(&mut self, peer: PeerKey, port: &mut Port<P>) {
+        let reason = match self.loss {
+            Loss::Stalled => "its connection ended while we did not run",
+            _ => "its connection ended",
+        };
+        self.handle_gone(peer, self.loss, reason, port);
+    }
+
+    fn handle_gone<P: Payload>(
         &mut self,
         peer: PeerKey,
         loss: Loss,
@@ -394,6 +406,11 @@ impl WorkerSessions {
         let ended = self.end_registration(peer, reason);
         self.peers.remove(peer);
         report_down(ended, loss, port);
+    }
+
+    /// Whether this process had not run for a while: then an ended connection says little.
+    pub(crate) const fn note_stall(&mut self, stalled: bool) {
+        self.loss = if stalled { Loss::Stalled } else { Loss::Closed };
     }
 
     /// A fact for the log.
@@ -703,7 +720,7 @@ impl WorkerSessions {
         port: &mut Port<P>,
         out: &mut impl Outbox<P>,
     ) {
-        self.handle_gone(peer, Loss::Closed, "it takes no more messages", port);
+        self.handle_gone(peer, self.loss, "it takes no more messages", port);
         out.close(Side::Worker, peer);
     }
 }

@@ -334,7 +334,12 @@ impl Shard {
 
     /// Before anything that has happened meanwhile is looked at.
     fn feel_pulse(&mut self) {
-        let Some(gap) = self.pulse.as_mut().and_then(Pulse::beat) else {
+        let Some(pulse) = self.pulse.as_mut() else {
+            return;
+        };
+        let gap = pulse.beat();
+        self.sessions.note_stall(pulse.is_doubtful());
+        let Some(gap) = gap else {
             return;
         };
         let gap_ms = u64::try_from(gap.as_millis()).unwrap_or(u64::MAX);
@@ -354,12 +359,11 @@ impl Shard {
     /// Tells the sessions of connections that are gone.
     fn tell_losses(&mut self, port: &mut Port<ZmqPayload>) -> usize {
         let mut told = 0;
-        let stalled = self.pulse.is_some_and(|pulse| pulse.is_doubtful());
         for side in [Side::Worker, Side::Client] {
             while let Some(router) = self.sockets.router(side)
                 && let Some(peer) = router.poll_lost()
             {
-                self.sessions.handle_peer_gone(side, peer, stalled, port);
+                self.sessions.handle_peer_gone(side, peer, port);
                 told += 1;
             }
         }

@@ -29,7 +29,8 @@ impl Scheduler {
         let record = &mut self.workers[place as usize];
         record.down_at = now;
         record.is_back = is_back;
-        record.returned = is_back && grace_ms > 0;
+        // A successor is of the same process: what waits for that follows it.
+        record.returned = is_back;
         record.stalled = loss == Loss::Stalled;
         if is_back || record.draining || grace_ms == 0 {
             record.state = WorkerState::Leaving;

@@ -335,7 +335,8 @@ impl Stage {
             network.connections.remove(&place);
             // Some losses are noticed after a stall of our own.
             let stalled = peer.0.is_multiple_of(4);
-            sessions.handle_peer_gone(side, peer, stalled, port);
+            sessions.note_stall(stalled);
+            sessions.handle_peer_gone(side, peer, port);
         }
         port.flush();
     }

@@ -257,8 +257,7 @@ impl Controller {
             sessions.handle_message(side, peer, &packet.first, incoming, port, network);
         } else if connection.broken {
             self.network.connections.remove(&(side_index(side), peer));
-            self.sessions
-                .handle_peer_gone(side, peer, false, &mut self.port);
+            self.sessions.handle_peer_gone(side, peer, &mut self.port);
         }
         self.port.flush();
     }

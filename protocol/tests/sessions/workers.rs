@@ -306,7 +306,7 @@ fn a_registration_finds_room_behind_many_losses() {
     for worker in &workers[1..] {
         controller.network.cut(WORKER, *worker, (0, 0, 0));
         let Controller { sessions, port, .. } = &mut controller;
-        sessions.handle_peer_gone(WORKER, *worker, false, port);
+        sessions.handle_peer_gone(WORKER, *worker, port);
     }
     controller.dispatcher.run_once(controller.now);
     controller
