@@ -303,6 +303,8 @@ pub(crate) struct TaskRecord {
     pub(crate) has_result: bool,
     /// Its worker has come back and says that it still runs it.
     pub(crate) carried: bool,
+    /// Another controller may have given it out before.
+    pub(crate) resent: bool,
 }
 
 // A million of them are a large table. With its share of the index (16 at most), its claim word
@@ -354,6 +356,7 @@ impl TaskRecord {
             cancel_seen: false,
             has_result: false,
             carried: false,
+            resent: false,
         }
     }
 

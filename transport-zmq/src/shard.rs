@@ -319,6 +319,8 @@ impl Shard {
             self.sessions.handle_reply(reply, port, &mut self.sockets);
             sent += 1;
         }
+        // A stop may have come since this turn began.
+        self.feel_pulse();
         // A task that is not taken yet has not started, and can go elsewhere.
         let holds_back = self.pulse.is_some_and(|pulse| pulse.holds_back());
         while sent < 2 * SENDS_MAX && !holds_back {
@@ -359,6 +361,7 @@ impl Shard {
     /// Tells the sessions of connections that are gone.
     fn tell_losses(&mut self, port: &mut Port<ZmqPayload>) -> usize {
         let mut told = 0;
+        self.feel_pulse();
         for side in [Side::Worker, Side::Client] {
             while let Some(router) = self.sockets.router(side)
                 && let Some(peer) = router.poll_lost()

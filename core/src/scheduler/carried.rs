@@ -163,6 +163,7 @@ impl Scheduler {
         self.leaving.remove(&mut self.workers, place);
         self.workers[place as usize].state = WorkerState::Returned;
         self.update_ghost(place);
+        self.settled(place);
     }
 
     /// The last carried task of a place has ended: the rest of its way out.

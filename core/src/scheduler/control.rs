@@ -150,7 +150,7 @@ impl Scheduler {
     /// A worker that is draining leaves when it has nothing any more.
     pub(super) fn finish_drain(&mut self, place: u32) {
         let record = &self.workers[place as usize];
-        if record.draining && record.paused && record.taken == 0 {
+        if record.draining && record.paused && record.taken == 0 && record.busy == 0 {
             self.evict(place);
         }
     }

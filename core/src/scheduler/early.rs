@@ -17,7 +17,7 @@ use alloc::vec::Vec;
 
 use super::Scheduler;
 use crate::event::{Early, Origin, Revoked, Submitted, Verdict};
-use crate::id::{Epoch, WorkerId};
+use crate::id::{Epoch, TaskId, WorkerId};
 use crate::index::{Hash, Index};
 use crate::list::{Link, List, NIL, linked};
 use crate::submit::{Submit, Target};
@@ -107,6 +107,14 @@ impl EarlyTable {
         true
     }
 
+    /// Its process is at another place now. A result stays what it is.
+    fn renew(&mut self, at: u32, what: What) {
+        let kept = &mut self.records[at as usize].what;
+        if matches!(kept, What::Runs { .. }) {
+            *kept = what;
+        }
+    }
+
     fn remove(&mut self, at: u32) -> What {
         let records = &self.records;
         let hash = |other: u32| hash_of(records[other as usize].origin);
@@ -130,6 +138,10 @@ impl Scheduler {
         let Some(index) = self.find_origin(origin) else {
             return self.keep_result(now, origin, verdict);
         };
+        if !self.tasks.records[index as usize].resent {
+            // A number that was used again: this one has no past.
+            return self.drop_early();
+        }
         let record = &self.tasks.records[index as usize];
         let handle = record.handle(index);
         match (record.state, answer) {
@@ -163,20 +175,27 @@ impl Scheduler {
             return;
         }
         let Some(index) = self.find_origin(origin) else {
-            if self.early.find(origin).is_none() {
-                let what = What::Runs {
-                    worker: worker.0,
-                    epoch,
-                };
-                self.keep(now, origin, what);
+            let what = What::Runs {
+                worker: worker.0,
+                epoch,
+            };
+            match self.early.find(origin) {
+                Some(at) => self.early.renew(at, what),
+                None => _ = self.keep(now, origin, what),
             }
             return;
         };
         let record = &self.tasks.records[index as usize];
-        let waits = record.state == TaskState::Backlogged && record.home == Home::ANY;
-        if record.state == TaskState::Awaiting || (waits && !record.started_before()) {
+        let waits =
+            record.resent && record.state == TaskState::Backlogged && record.home == Home::ANY;
+        let awaited = record.state == TaskState::Awaiting;
+        if awaited || (waits && !record.started_before()) {
             self.detach(index);
             self.adopt(index, worker.0, epoch);
+        }
+        if awaited {
+            self.disarm(index);
+            self.arm(index);
         }
     }
 
@@ -229,6 +248,13 @@ impl Scheduler {
                 .push_back(&mut self.tasks.records, index);
         }
         Some(Submitted::NotRerun)
+    }
+
+    /// Whether the result of a submit is here already, and with it a place for its record.
+    pub(super) fn has_early_result(&self, owner: u32, task: TaskId) -> bool {
+        let client = self.clients[owner as usize].key as u64;
+        let kept = self.early.find(Origin { client, task });
+        kept.is_some_and(|at| matches!(self.early.records[at as usize].what, What::Result { .. }))
     }
 
     /// The first that has been kept, or has waited, for too long.

@@ -270,7 +270,9 @@ impl Scheduler {
         loop {
             let list = &mut self.ports[usize::from(port.0)].control;
             let place = list.pop_front(&mut self.workers)?;
-            if let Some(reply) = self.control_of(place) {
+            if self.control_port(place) != port {
+                self.mark_control(place);
+            } else if let Some(reply) = self.control_of(place) {
                 self.mark_control(place);
                 return Some(reply);
             }

@@ -266,7 +266,10 @@ impl Scheduler {
     fn find_awaiting(&self, heir: u32) -> Option<u32> {
         self.find_ghost_by(heir, |ghost| {
             let record = &self.workers[ghost as usize];
-            let settled = matches!(record.state, WorkerState::Retiring | WorkerState::Drained);
+            let settled = matches!(
+                record.state,
+                WorkerState::Returned | WorkerState::Retiring | WorkerState::Drained
+            );
             settled && !record.awaiting.is_empty()
         })
     }

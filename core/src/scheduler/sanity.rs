@@ -420,7 +420,8 @@ impl Scheduler {
     fn check_ports(&self) {
         for (number, port) in self.ports.iter().enumerate() {
             check_list(&port.control, &self.workers, |_, w| {
-                usize::from(w.port.0) == number
+                // One that has returned may stand at its heir's.
+                usize::from(w.port.0) == number || w.epoch.0 != 0
             });
             check_list(&port.turns, &self.clients, |_, c| {
                 usize::from(c.port.0) == number

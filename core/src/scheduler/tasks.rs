@@ -64,7 +64,8 @@ impl Scheduler {
         }
         if submit.resent {
             // Rule R11: it may have run where this record does not know of it.
-            if self.tasks.available() == 0 {
+            let known = self.has_early_result(owner, submit.task);
+            if self.tasks.available() == 0 && !known {
                 return Err(Refusal::TasksFull);
             }
             if let Some(answer) = self.answer_early(now, owner, &submit) {
@@ -150,6 +151,7 @@ impl Scheduler {
         record.attempts_max = submit.attempts_max.max(1);
         record.retries_max = submit.retries_on_failure;
         record.priority = submit.priority;
+        record.resent = submit.resent;
         record.set_bytes(submit.payload_bytes);
         self.stats.payload_bytes += u64::from(submit.payload_bytes);
         let client = &mut self.clients[owner as usize];
@@ -573,10 +575,10 @@ impl Scheduler {
             record.named -= u32::from(!directed);
         });
         let record = &self.workers[place as usize];
-        if record.draining {
-            self.finish_drain(place);
-        } else if record.state == WorkerState::Returned && record.taken == 0 {
+        if record.state == WorkerState::Returned && record.taken == 0 {
             self.end_return(place);
+        } else if record.draining {
+            self.finish_drain(place);
         }
     }
 

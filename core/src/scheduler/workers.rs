@@ -126,6 +126,7 @@ impl Scheduler {
         let known = self.is_up(worker, epoch) && self.workers[worker.0 as usize].busy > 0;
         if known {
             self.load(worker.0, |record| record.busy -= 1);
+            self.finish_drain(worker.0);
         } else {
             self.stats.stale_worker += 1;
         }
@@ -418,14 +419,24 @@ impl Scheduler {
         open && !record.heirs.is_linked()
     }
 
+    /// Where the process is that has what was given out at a place.
+    pub(super) fn control_port(&self, place: u32) -> PortId {
+        let record = &self.workers[place as usize];
+        let heir = match record.state {
+            WorkerState::Returned => self.find_name(record.name),
+            _ => None,
+        };
+        self.workers[heir.unwrap_or(place) as usize].port
+    }
+
     /// Lists a worker at its port if there is something to be told.
     pub(super) fn mark_control(&mut self, place: u32) {
         let record = &self.workers[place as usize];
         if !record.has_control() {
             return;
         }
-        let port = record.port;
-        if !record.control.is_linked() {
+        let port = self.control_port(place);
+        if !self.workers[place as usize].control.is_linked() {
             let list = &mut self.ports[usize::from(port.0)].control;
             list.push_back(&mut self.workers, place);
         }

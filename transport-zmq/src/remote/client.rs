@@ -116,7 +116,8 @@ impl RemoteClient {
         let mut client = Self {
             link: Link::connect(context, &options.endpoint, &options.credentials)?,
             state: ClientState::returning(key.secret, key.sessions_before),
-            next_task: 1,
+            // No number that a process before this one has had: its tasks may still be known.
+            next_task: (u64::from(key.sessions_before) << 32) + 1,
             question: 0,
             aside: VecDeque::new(),
         };
@@ -137,7 +138,8 @@ impl RemoteClient {
         }
     }
 
-    /// A number that no task of this client had, counted up from 1.
+    /// A number that no task of this client had: counted up, from 1 for a new client, and from beyond
+    /// those of the processes before it for one that has come back with its key.
     pub fn next_task_id(&mut self) -> TaskId {
         let id = TaskId(self.next_task);
         self.next_task += 1;

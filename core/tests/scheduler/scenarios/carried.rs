@@ -327,3 +327,119 @@ fn a_worker_is_alive_as_long_as_it_is_attached() {
     assert_eq!(known(&env), None);
     env.finish();
 }
+
+#[test]
+fn what_is_for_a_worker_alone_does_not_wait_for_what_it_carries() {
+    let mut env = with_grace(30);
+    let client = env.client();
+    let old = env.worker_with(Registration {
+        slots: 2,
+        ..registration(1)
+    });
+    env.submit(client, any(1));
+    let runs = env.next(old).expect("a task");
+    env.submit(client, Submit::new(TaskId(2), Target::Worker(old.id)));
+    lose(&mut env, old, Loss::Closed);
+    assert_eq!(still_runs(&mut env, INSTANCE, runs), StillRuns::Noted);
+    let back = env.worker_with(Registration {
+        slots: 2,
+        ..again(2, 1)
+    });
+    env.run();
+    env.pass(10_000);
+    assert!(
+        env.take(back).is_some(),
+        "the directed task waits for the carried one"
+    );
+}
+
+#[test]
+fn a_place_that_was_draining_ends_with_what_it_carries() {
+    let mut env = with_grace(0);
+    let client = env.client();
+    let old = env.worker(1);
+    env.submit(client, any(1).attempts(1));
+    let runs = env.next(old).expect("a task");
+    let now = env.world.now;
+    assert!(env.world.scheduler.handle_drain(now, old.id));
+    env.run();
+    assert!(matches!(env.reply(), Reply::Pause { .. }));
+    env.world.scheduler.handle_paused(now, old.id, old.epoch);
+    assert_eq!(still_runs(&mut env, INSTANCE, runs), StillRuns::Noted);
+    assert_eq!(env.register(again(2, 1)), Registered::Pending);
+    env.run();
+    let _evict = env.reply();
+    lose(&mut env, old, Loss::Closed);
+    let admitted = env.reply();
+    assert!(matches!(admitted, Reply::Admitted { .. }), "{admitted:?}");
+    assert_eq!(env.hand_in(runs).0, Reported::Counted);
+    env.run();
+    env.pass(10_000);
+    retired_and(&mut env, 1, Outcome::Completed);
+}
+
+#[test]
+fn a_drain_waits_for_what_the_worker_carries() {
+    let mut env = with_grace(0);
+    let client = env.client();
+    let old = env.worker(1);
+    env.submit(client, any(1).attempts(1));
+    let runs = env.next(old).expect("a task");
+    env.run();
+    lose(&mut env, old, Loss::Stalled);
+    assert_eq!(still_runs(&mut env, INSTANCE, runs), StillRuns::Noted);
+    let back = env.worker_with(again(2, 1));
+    env.run();
+    let now = env.world.now;
+    assert!(env.world.scheduler.handle_drain(now, back.id));
+    env.run();
+    assert!(matches!(env.reply(), Reply::Pause { .. }));
+    env.world.scheduler.handle_paused(now, back.id, back.epoch);
+    env.no_replies();
+}
+
+#[test]
+fn an_abort_goes_where_the_process_is_now() {
+    use taskyard_core::PortId;
+    let mut env = Env::with(Config {
+        tasks: 16,
+        quota: 16,
+        ports: 2,
+        rejoin_grace_ms: 30,
+        ..Config::default()
+    });
+    let client = env.client();
+    let old = env.worker(1);
+    env.submit(client, any(1));
+    let runs = env.next(old).expect("a task");
+    lose(&mut env, old, Loss::Closed);
+    assert_eq!(still_runs(&mut env, INSTANCE, runs), StillRuns::Noted);
+    let now = env.world.now;
+    let up = env
+        .world
+        .scheduler
+        .handle_worker_up(now, PortId(1), again(2, 1));
+    assert!(matches!(up, Registered::Admitted { .. }));
+    env.run();
+    let _ = env.world.scheduler.handle_cancel(now, client, TaskId(1));
+    let at = env.world.scheduler.poll_due_port();
+    assert_eq!(at, Some(PortId(1)));
+}
+
+#[test]
+fn what_waits_follows_a_process_that_is_back_before_its_loss() {
+    let mut env = with_grace(0);
+    let client = env.client();
+    let old = env.worker(1);
+    env.submit(client, Submit::new(TaskId(1), Target::Worker(old.id)));
+    let runs = env.take(old).expect("a task");
+    env.submit(client, Submit::new(TaskId(2), Target::Worker(old.id)));
+    assert_eq!(still_runs(&mut env, INSTANCE, runs), StillRuns::Noted);
+    assert_eq!(env.register(again(2, 1)), Registered::Pending);
+    env.run();
+    let _evict = env.reply();
+    lose(&mut env, old, Loss::Closed);
+    let admitted = env.reply();
+    assert!(matches!(admitted, Reply::Admitted { .. }), "{admitted:?}");
+    env.no_replies();
+}

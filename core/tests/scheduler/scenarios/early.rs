@@ -195,3 +195,75 @@ fn a_claimed_task_is_not_ended_by_an_earlier_result() {
     assert_eq!(env.outcome(1), Outcome::Completed);
     env.finish();
 }
+
+#[test]
+fn what_runs_is_said_anew_with_each_registration() {
+    let mut env = env();
+    let client = env.hello(CLIENT, 1, false);
+    let reg = |number| taskyard_core::Registration {
+        busy: 1,
+        slots: 2,
+        number,
+        ..crate::env::registration(1)
+    };
+    let first = env.worker_with(reg(1));
+    let now = env.world.now;
+    env.world
+        .scheduler
+        .handle_early_run(now, origin(1), first.id, first.epoch);
+    env.down(first);
+    let second = env.worker_with(reg(2));
+    let now = env.world.now;
+    env.world
+        .scheduler
+        .handle_early_run(now, origin(1), second.id, second.epoch);
+    let _ = env.try_submit(client, once(1));
+    env.pass(500);
+    env.no_replies();
+}
+
+#[test]
+fn a_new_task_with_an_old_number_gets_no_old_result() {
+    let mut env = env();
+    let client = env.hello(CLIENT, 1, false);
+    // Number 1 was used, answered and acknowledged in the boot before; now it is a new task.
+    env.submit(client, Submit::new(TaskId(1), Target::Any));
+    assert_eq!(bring(&mut env, 1), Early::Dropped);
+}
+
+#[test]
+fn an_adopted_task_keeps_its_deadline() {
+    let mut env = env();
+    let client = env.hello(CLIENT, 1, false);
+    let worker = env.worker_with(taskyard_core::Registration {
+        busy: 1,
+        slots: 2,
+        ..crate::env::registration(1)
+    });
+    let submit = Submit {
+        finish_within_ms: 200,
+        ..once(1)
+    };
+    let _ = env.try_submit(client, submit);
+    let now = env.world.now;
+    env.world
+        .scheduler
+        .handle_early_run(now, origin(1), worker.id, worker.epoch);
+    env.run();
+    env.pass(1000);
+    assert!(matches!(env.outcome(1), Outcome::TimedOut(_)));
+}
+
+#[test]
+fn a_full_table_does_not_refuse_what_is_answered_already() {
+    let mut env = Env::with(Config {
+        tasks: 2,
+        quota: 2,
+        restart_grace_ms: 100,
+        ..Config::default()
+    });
+    let client = env.hello(CLIENT, 1, false);
+    assert!(matches!(bring(&mut env, 1), Early::Kept(_)));
+    assert!(matches!(bring(&mut env, 9), Early::Kept(_)));
+    assert_eq!(env.try_submit(client, once(1)), Submitted::NotRerun);
+}
