@@ -217,7 +217,10 @@ impl Scheduler {
         match self.early.find(origin).map(|at| self.early.remove(at)) {
             Some(What::Result { index, ending }) => {
                 self.fill_task(now, index, owner, submit, Home::ANY);
-                self.tasks.records[index as usize].has_result = true;
+                let record = &mut self.tasks.records[index as usize];
+                record.has_result = true;
+                let bytes = u64::from(record.result_bytes());
+                self.clients[owner as usize].held_bytes += bytes;
                 self.end(index, ending, true);
                 return Some(Submitted::NotRerun);
             }

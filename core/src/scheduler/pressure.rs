@@ -62,7 +62,6 @@ impl Scheduler {
         self.stats.result_bytes -= bytes;
         if bytes > 0 && owner != NIL {
             let client = &mut self.clients[owner as usize];
-            // A result that was here before its client was not counted as its.
             client.held_bytes = client.held_bytes.saturating_sub(bytes);
         }
     }
