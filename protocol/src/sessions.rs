@@ -265,8 +265,9 @@ impl<P: FromInline> Sessions<P> {
         }
     }
 
-    /// Says whether this process has just stood still for so long that connections may have ended for
-    /// it: then those that are found to have are only suspected (see [`Loss::Stalled`](taskyard_core::Loss::Stalled)).
+    /// Says whether this process has just stood still for so long that connections may have ended
+    /// for it: then those that are found to have are only suspected (see
+    /// [`Loss::Stalled`](taskyard_core::Loss::Stalled)).
     pub const fn note_stall(&mut self, stalled: bool) {
         self.workers.note_stall(stalled);
     }

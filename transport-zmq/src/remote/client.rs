@@ -138,8 +138,8 @@ impl RemoteClient {
         }
     }
 
-    /// A number that no task of this client had: counted up, from 1 for a new client, and from beyond
-    /// those of the processes before it for one that has come back with its key.
+    /// A number that no task of this client had: counted up, from 1 for a new client, and from
+    /// beyond those of the processes before it for one that has come back with its key.
     pub fn next_task_id(&mut self) -> TaskId {
         let id = TaskId(self.next_task);
         self.next_task += 1;
@@ -167,16 +167,16 @@ impl RemoteClient {
         self.state.cancel(task, self.link.wire())
     }
 
-    /// Asks whether a worker is there, by its name or else by its id. The answer comes at once, from
-    /// what the controller knows, as a [`ClientEvent::Alive`] with the same number. `false` without
-    /// a session, or if the name is none: nothing was asked.
+    /// Asks whether a worker is there, by its name or else by its id. The answer comes at once,
+    /// from what the controller knows, as a [`ClientEvent::Alive`] with the same number. `false`
+    /// without a session, or if the name is none: nothing was asked.
     pub fn is_alive(&mut self, question: u64, worker: WorkerId, name: Option<&str>) -> bool {
         self.state
             .is_alive(question, worker, name, self.link.wire())
     }
 
-    /// Whether the controller is there: at once, from what is known here. Poll before the next sleep
-    /// on the descriptor.
+    /// Whether the controller is there: at once, from what is known here. Poll before the next
+    /// sleep on the descriptor.
     ///
     /// # Errors
     /// If libzmq fails.

@@ -227,8 +227,8 @@ impl RemoteWorker {
         self.state.waiting()
     }
 
-    /// Whether the controller is there: at once, from what is known here. Poll before the next sleep
-    /// on the descriptor.
+    /// Whether the controller is there: at once, from what is known here. Poll before the next
+    /// sleep on the descriptor.
     ///
     /// # Errors
     /// If libzmq fails.

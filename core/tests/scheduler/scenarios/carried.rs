@@ -421,7 +421,7 @@ fn an_abort_goes_where_the_process_is_now() {
         .handle_worker_up(now, PortId(1), again(2, 1));
     assert!(matches!(up, Registered::Admitted { .. }));
     env.run();
-    let _ = env.world.scheduler.handle_cancel(now, client, TaskId(1));
+    env.world.scheduler.handle_cancel(now, client, TaskId(1));
     let at = env.world.scheduler.poll_due_port();
     assert_eq!(at, Some(PortId(1)));
 }
