@@ -36,6 +36,9 @@ impl Scheduler {
             record.state = WorkerState::Leaving;
             self.leaving.push_back(&mut self.workers, place);
             self.update_ghost(place);
+            if !is_back {
+                self.end_hopeless(place);
+            }
             return;
         }
         record.state = WorkerState::Suspect;
@@ -98,6 +101,31 @@ impl Scheduler {
         record.is_back = instance == Some(record.instance);
         self.leaving.push_back(&mut self.workers, place);
         self.update_ghost(place);
+        if heir.is_none() {
+            self.end_hopeless(place);
+        }
+    }
+
+    /// Tasks that wait for an heir without a limit, because its name was back, wait for nobody once
+    /// that is lost as well.
+    fn end_hopeless(&mut self, place: u32) {
+        let name = self.workers[place as usize].name;
+        if self.find_name(name).is_some() || self.find_suspect(name).is_some() {
+            return;
+        }
+        while let Some(index) = self.find_hopeless(place) {
+            self.end(index, Ending::WorkerLost, false);
+        }
+    }
+
+    fn find_hopeless(&self, place: u32) -> Option<u32> {
+        let records = &self.tasks.records;
+        let endless = |ghost: u32| {
+            let mut waiting = self.workers[ghost as usize].awaiting.iter(records);
+            waiting.find(|index| records[*index as usize].hold_until == Instant::NEVER)
+        };
+        let ghost = self.find_ghost_by(place, |ghost| endless(ghost).is_some())?;
+        endless(ghost)
     }
 
     /// A name is attached again at this place: its suspects are settled, and what waits for it is
@@ -119,10 +147,12 @@ impl Scheduler {
         if record.awaiting.is_empty() {
             return;
         }
-        if let Some(heir) = self.find_name(record.name)
-            && !self.workers[heir as usize].heirs.is_linked()
-        {
-            self.heirs.push_back(&mut self.workers, heir);
+        match self.find_name(record.name) {
+            Some(heir) if !self.workers[heir as usize].heirs.is_linked() => {
+                self.heirs.push_back(&mut self.workers, heir);
+            }
+            Some(_) => {}
+            None => self.end_hopeless(place),
         }
     }
 
@@ -152,11 +182,10 @@ impl Scheduler {
             debug_assert!(false, "not directed");
             return;
         };
-        let worker = &self.workers[place as usize];
-        // A part is addressed to one process, and nobody waits for the end of an orphan.
-        let elsewhere = record.kind == Kind::Part && !worker.is_back;
-        let ends = record.is_orphan() || elsewhere;
-        let returned = worker.returned;
+        // A part is addressed to one incarnation (the next one may have a part of its own), and
+        // nobody waits for the end of an orphan.
+        let ends = record.is_orphan() || record.kind == Kind::Part;
+        let returned = self.workers[place as usize].returned;
         if !ends && (returned || record.hold_until > Instant(0)) {
             self.hold_task(index, place);
         } else {

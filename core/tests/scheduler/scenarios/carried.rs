@@ -443,3 +443,34 @@ fn what_waits_follows_a_process_that_is_back_before_its_loss() {
     assert!(matches!(admitted, Reply::Admitted { .. }), "{admitted:?}");
     env.no_replies();
 }
+
+#[test]
+fn what_waits_for_a_process_that_was_back_ends_with_it() {
+    let mut env = with_grace(0);
+    let client = env.client();
+    let old = env.worker(1);
+    let runs = Submit::new(TaskId(1), Target::Worker(old.id));
+    env.submit(client, runs);
+    let _lost_on_the_way = env.take(old).expect("it is there");
+    env.submit(client, Submit::new(TaskId(2), Target::Worker(old.id)));
+    assert_eq!(env.register(again(2, 0)), Registered::Pending);
+    let now = env.world.now;
+    let scheduler = &mut env.world.scheduler;
+    scheduler.handle_worker_down(now, old.id, old.epoch, Loss::Closed);
+    // Before anything that the old place had is settled, the new one is gone as well.
+    let new = scheduler
+        .liveness(now, Target::Named(taskyard_core::NameKey(1)))
+        .expect("admitted");
+    scheduler.handle_worker_down(now, new.worker, new.epoch, Loss::Left);
+    env.run();
+    let mut ended = Vec::new();
+    while ended.len() < 2 {
+        match env.reply() {
+            Reply::Outcome(reply) => ended.push((reply.task.0, reply.outcome)),
+            Reply::Retire { .. } | Reply::Admitted { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    ended.sort_by_key(|(task, _)| *task);
+    assert_eq!(ended, [(1, Outcome::WorkerLost), (2, Outcome::WorkerLost)]);
+}
