@@ -114,7 +114,11 @@ impl Scheduler {
             return;
         }
         while let Some(index) = self.find_hopeless(place) {
-            self.end(index, Ending::WorkerLost, false);
+            // Their time is up: they end a few at a time, like all whose time is.
+            self.disarm(index);
+            let until = self.workers[place as usize].down_at;
+            self.tasks.records[index as usize].hold_until = until.max(Instant(1));
+            self.arm(index);
         }
     }
 

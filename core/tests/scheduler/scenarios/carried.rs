@@ -463,6 +463,7 @@ fn what_waits_for_a_process_that_was_back_ends_with_it() {
         .expect("admitted");
     scheduler.handle_worker_down(now, new.worker, new.epoch, Loss::Left);
     env.run();
+    env.pass(2);
     let mut ended = Vec::new();
     while ended.len() < 2 {
         match env.reply() {
