@@ -361,11 +361,14 @@ impl Shard {
     /// Tells the sessions of connections that are gone.
     fn tell_losses(&mut self, port: &mut Port<ZmqPayload>) -> usize {
         let mut told = 0;
-        self.feel_pulse();
         for side in [Side::Worker, Side::Client] {
             while let Some(router) = self.sockets.router(side)
                 && let Some(peer) = router.poll_lost()
             {
+                if told == 0 {
+                    // A stop may have come since; the clock is read only when there is a loss.
+                    self.feel_pulse();
+                }
                 self.sessions.handle_peer_gone(side, peer, port);
                 told += 1;
             }
