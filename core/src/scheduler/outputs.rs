@@ -7,7 +7,7 @@ use crate::id::{Epoch, PortId, WorkerId};
 use crate::list::{List, NIL};
 use crate::task::{Home, Kind, TaskState};
 use crate::time::Instant;
-use crate::worker::{WorkerRecord, WorkerState};
+use crate::worker::WorkerRecord;
 
 /// Envelopes for the pool though no slot is free: what a worker takes that becomes free meanwhile.
 const POOL_WINDOW_MIN: u32 = 2;
@@ -339,12 +339,11 @@ impl Scheduler {
 
     /// The incarnation that has what was given out at a place.
     fn holder_of(&self, place: u32) -> (WorkerId, Epoch) {
-        let record = &self.workers[place as usize];
-        let heir = match record.state {
-            WorkerState::Returned => self.find_name(record.name).unwrap_or(place),
-            _ => place,
-        };
-        (WorkerRecord::id(heir), self.workers[heir as usize].epoch)
+        let holder = self.holder(place);
+        (
+            WorkerRecord::id(holder),
+            self.workers[holder as usize].epoch,
+        )
     }
 
     fn poll_outcome(&mut self, port: PortId) -> Option<Reply> {

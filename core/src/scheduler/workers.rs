@@ -204,13 +204,15 @@ impl Scheduler {
 
     /// The same for the process that has what was given out at a place, wherever it is now.
     pub(super) fn evict_holder(&mut self, place: u32) {
+        self.evict(self.holder(place));
+    }
+
+    /// Where the process is now that has what was given out at a place.
+    pub(super) fn holder(&self, place: u32) -> u32 {
         let record = &self.workers[place as usize];
-        let heir = match record.state {
-            WorkerState::Returned => self.find_name(record.name),
-            _ => Some(place),
-        };
-        if let Some(holder) = heir {
-            self.evict(holder);
+        match record.state {
+            WorkerState::Returned => self.find_name(record.name).unwrap_or(place),
+            _ => place,
         }
     }
 
@@ -419,14 +421,9 @@ impl Scheduler {
         open && !record.heirs.is_linked()
     }
 
-    /// Where the process is that has what was given out at a place.
+    /// The port of the process that has what was given out at a place.
     pub(super) fn control_port(&self, place: u32) -> PortId {
-        let record = &self.workers[place as usize];
-        let heir = match record.state {
-            WorkerState::Returned => self.find_name(record.name),
-            _ => None,
-        };
-        self.workers[heir.unwrap_or(place) as usize].port
+        self.workers[self.holder(place) as usize].port
     }
 
     /// Lists a worker at its port if there is something to be told.
