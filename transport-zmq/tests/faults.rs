@@ -314,7 +314,8 @@ fn a_client_that_comes_back_with_its_key_finds_its_outcomes() {
         secret: 0x5eed,
         sessions_before,
     };
-    let mut options = ClientOptions::new(controller.clients.clone());
+    let cable = Proxy::to(controller.clients.as_str());
+    let mut options = ClientOptions::new(cable.endpoint().parse().unwrap());
     options.key = Some(key(0));
     let context = context();
     let mut first = RemoteClient::connect(&context, &options).unwrap();
@@ -330,8 +331,10 @@ fn a_client_that_comes_back_with_its_key_finds_its_outcomes() {
     for _ in tasks {
         seen.recv_timeout(PATIENCE).unwrap();
     }
-    // Neither a goodbye nor an acknowledgement: it has just stopped.
-    std::mem::forget(first);
+    // Neither a goodbye nor an acknowledgement passes any more.
+    cable.hold();
+    cable.cut();
+    options.endpoint = controller.clients.clone();
     options.key = Some(key(1_000));
     let mut second = RemoteClient::connect(&context, &options).unwrap();
     for mut task in tasks {
