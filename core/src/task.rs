@@ -233,6 +233,16 @@ impl Parts {
     };
 }
 
+/// Whether a task waits for its worker's return, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Held {
+    No,
+    /// It asked to.
+    AsAsked,
+    /// Its worker's name was back when it was lost: it is taken over, or ends with that.
+    ForHeir,
+}
+
 /// The record of one task. The generation and the stamp outlive the tenant.
 #[derive(Debug)]
 pub(crate) struct TaskRecord {
@@ -289,8 +299,8 @@ pub(crate) struct TaskRecord {
     pub(crate) by_mail: bool,
     /// It would rather not go to the workers of its history.
     pub(crate) choosy: bool,
-    /// It waits for its worker's return.
-    pub(crate) held: bool,
+    /// Whether it waits for its worker's return.
+    pub(crate) held: Held,
     /// `start_within` matters no longer: it has started, or the time is up.
     pub(crate) start_settled: bool,
     /// In the list of aborts, or of what is to be asked back, instead of the worker's others.
@@ -316,6 +326,11 @@ linked!(TaskRecord, Owned, owned);
 linked!(TaskRecord, Timed, timed);
 
 impl TaskRecord {
+    /// Whether it waits for its worker's return.
+    pub(crate) const fn is_held(&self) -> bool {
+        !matches!(self.held, Held::No)
+    }
+
     /// A place that nobody has had.
     pub(crate) const fn untouched() -> Self {
         Self {
@@ -349,7 +364,7 @@ impl TaskRecord {
             priority: Priority::DEFAULT,
             by_mail: false,
             choosy: false,
-            held: false,
+            held: Held::No,
             start_settled: false,
             abort_due: false,
             grace_over: false,
@@ -381,7 +396,7 @@ impl TaskRecord {
         self.retries = 0;
         self.by_mail = false;
         self.choosy = false;
-        self.held = false;
+        self.held = Held::No;
         self.start_settled = false;
         self.abort_due = false;
         self.grace_over = false;
@@ -497,7 +512,7 @@ impl TaskRecord {
             true => self.finish_at,
             false => self.finish_at.min(self.start_at),
         };
-        if self.held {
+        if self.is_held() {
             due.min(self.hold_until)
         } else {
             due

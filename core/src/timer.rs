@@ -102,7 +102,7 @@ impl Wheel {
         let floor = Instant(self.tick << TICK_BITS);
         record.start_at = record.start_at.max(floor);
         record.finish_at = record.finish_at.max(floor);
-        if record.held {
+        if record.is_held() {
             record.hold_until = record.hold_until.max(floor);
         }
         debug_assert!(record.due_at() != Instant::NEVER, "due never");

@@ -14,7 +14,7 @@ use crate::event::Loss;
 use crate::id::NameKey;
 use crate::index::Hash;
 use crate::list::{List, NIL};
-use crate::task::{Ending, Home, Kind, TaskState, Wish};
+use crate::task::{Ending, Held, Home, Kind, TaskState, Wish};
 use crate::time::Instant;
 use crate::worker::WorkerState;
 
@@ -222,11 +222,13 @@ impl Scheduler {
         let record = &mut self.tasks.records[index as usize];
         record.wish = Wish::None;
         record.state = TaskState::Backlogged;
-        record.held = true;
-        record.hold_until = match record.hold_until {
+        (record.held, record.hold_until) = match record.hold_until {
             // Its name is back already, and it is taken over as soon as all others are settled.
-            Instant(0) => Instant::NEVER,
-            Instant(hold_ns) => Instant(worker.down_at.0.saturating_add(hold_ns)),
+            Instant(0) => (Held::ForHeir, Instant::NEVER),
+            Instant(hold_ns) => {
+                let until = worker.down_at.0.saturating_add(hold_ns);
+                (Held::AsAsked, Instant(until))
+            }
         };
         self.backlogs.count_in(record);
         *self.stats.depth_of(record.home.route()) += 1;
@@ -244,12 +246,13 @@ impl Scheduler {
         worker.awaiting.remove(&mut self.tasks.records, index);
         worker.named += 1;
         let record = &mut self.tasks.records[index as usize];
-        record.held = false;
-        // From when it ends back to how long it is: for the next time.
-        record.hold_until = match record.hold_until {
-            Instant::NEVER => Instant(0),
-            until => Instant(until.since_ns(worker.down_at).max(1)),
+        // From when it ends back to how long it is: for the next time. One that waited for an heir
+        // may have an end too, if that is gone (`end_hopeless`), but asked for none.
+        record.hold_until = match record.held {
+            Held::ForHeir => Instant(0),
+            _ => Instant(record.hold_until.since_ns(worker.down_at).max(1)),
         };
+        record.held = Held::No;
         self.update_ghost(place);
     }
 

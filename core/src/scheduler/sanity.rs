@@ -93,7 +93,7 @@ impl Scheduler {
             assert!((1..=record.attempts_max).contains(&losses), "{record:?}");
             assert!(record.retries <= record.retries_max, "{record:?}");
             assert!(!record.choosy || (record.history != NIL && !record.is_directed()));
-            assert!(!record.held || record.state == TaskState::Backlogged);
+            assert!(!record.is_held() || record.state == TaskState::Backlogged);
             assert_eq!(record.ending, Ending::None, "open and ended");
             assert!(record.started_before() || record.lost_epoch.0 == 0);
         }
@@ -119,7 +119,7 @@ impl Scheduler {
         let of =
             |list: &List<_>, state: TaskState| check_list(list, records, |_, r| r.state == state);
         self.backlogs.check(records, |r| {
-            r.state == TaskState::Backlogged && !r.choosy && !r.held
+            r.state == TaskState::Backlogged && !r.choosy && !r.is_held()
         });
         of(&self.revokes, TaskState::Revoking);
         let pooled = of(&self.pooled, TaskState::Queued);
@@ -178,10 +178,11 @@ impl Scheduler {
     fn check_worker(&self, place: u32) {
         let worker = &self.workers[place as usize];
         let records = &self.tasks.records;
-        let backlog = self
-            .count(|r| r.state == TaskState::Backlogged && r.target() == Some(place) && !r.held);
+        let backlog = self.count(|r| {
+            r.state == TaskState::Backlogged && r.target() == Some(place) && !r.is_held()
+        });
         let awaiting = check_list(&worker.awaiting, records, |_, r| {
-            r.state == TaskState::Backlogged && r.target() == Some(place) && r.held
+            r.state == TaskState::Backlogged && r.target() == Some(place) && r.is_held()
         });
         assert!(awaiting == 0 || (!worker.keeps_tasks() && worker.epoch.0 != 0));
         assert_eq!(

@@ -203,7 +203,7 @@ impl Scheduler {
     /// A deadline of a task has passed, or its worker's time to answer an abort.
     pub(super) fn expire(&mut self, now: Instant, index: u32) {
         let record = &mut self.tasks.records[index as usize];
-        if record.held && record.hold_until <= now {
+        if record.is_held() && record.hold_until <= now {
             self.end(index, Ending::WorkerLost, false);
             return;
         }
@@ -427,7 +427,7 @@ impl Scheduler {
         self.backlogs.count_out(record);
         *self.stats.depth_of(route) -= 1;
         if let Route::Worker(place) = route
-            && record.held
+            && record.is_held()
         {
             self.stop_holding(index, place);
         } else if record.choosy {
@@ -622,7 +622,7 @@ impl Scheduler {
         let record = &self.tasks.records[index as usize];
         let earliest = record.start_at.min(record.finish_at);
         // The usual case: none at all.
-        if earliest == Instant::NEVER && !record.held || record.due_at() == Instant::NEVER {
+        if earliest == Instant::NEVER && !record.is_held() || record.due_at() == Instant::NEVER {
             return;
         }
         self.wheel.insert(&mut self.tasks.records, index);

@@ -475,3 +475,40 @@ fn what_waits_for_a_process_that_was_back_ends_with_it() {
     ended.sort_by_key(|(task, _)| *task);
     assert_eq!(ended, [(1, Outcome::WorkerLost), (2, Outcome::WorkerLost)]);
 }
+
+#[test]
+fn a_wait_that_had_become_hopeless_makes_no_directed_task_run_twice() {
+    let mut env = with_grace(0);
+    let client = env.client();
+    let old = env.worker(1);
+    env.submit(client, Submit::new(TaskId(1), Target::Worker(old.id)));
+    let _lost_on_the_way = env.take(old).expect("it is there");
+    let waits = Submit::new(TaskId(2), Target::Worker(old.id)).attempts(4);
+    env.submit(client, waits);
+    assert_eq!(env.register(again(2, 0)), Registered::Pending);
+    let now = env.world.now;
+    let scheduler = &mut env.world.scheduler;
+    scheduler.handle_worker_down(now, old.id, old.epoch, Loss::Closed);
+    let name = Target::Named(taskyard_core::NameKey(1));
+    let new = scheduler.liveness(now, name).expect("admitted");
+    scheduler.handle_worker_down(now, new.worker, new.epoch, Loss::Left);
+    env.run();
+    // The end of its wait is due, but before that another process of the name is there.
+    let third = env.worker_with(Registration {
+        instance: INSTANCE + 1,
+        ..registration(1)
+    });
+    env.run();
+    let task = env.take(third).expect("it was handed over");
+    assert_eq!(task.attempt.0, 1);
+    lose(&mut env, third, Loss::Closed);
+    loop {
+        match env.reply() {
+            Reply::Outcome(reply) if reply.task == TaskId(2) => {
+                break assert_eq!(reply.outcome, Outcome::WorkerLost);
+            }
+            Reply::Outcome(reply) => assert_eq!(reply.task, TaskId(1)),
+            _ => {}
+        }
+    }
+}
