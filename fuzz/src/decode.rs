@@ -50,6 +50,9 @@ fn encode(message: &Message<'_>) -> Head {
     if let Some((start, finish)) = message.deadlines {
         head = head.deadlines(start, finish);
     }
+    if let Some(options) = &message.options {
+        head = head.options(options);
+    }
     if let Some(boot) = message.boot {
         head = head.boot(boot);
     }

@@ -26,6 +26,7 @@ pub(crate) fn read_submit(
         Topic::All => Target::All,
     };
     let (start_within_ms, finish_within_ms) = message.deadlines.unwrap_or_default();
+    let options = message.options.unwrap_or_default();
     let default = Submit::new(TaskId(id), target);
     Ok(Submit {
         attempts_max: if attempt == 0 {
@@ -35,6 +36,9 @@ pub(crate) fn read_submit(
         },
         start_within_ms,
         finish_within_ms,
+        priority: options.priority,
+        retries_on_failure: options.retries,
+        hold_ms: options.hold_ms,
         resent: flags.has(Flags::RESENT),
         ..default
     })

@@ -333,6 +333,7 @@ impl WorkerSessions {
                 header: *header,
                 name: None,
                 deadlines: None,
+                options: None,
                 boot: None,
                 origin: None,
                 body: &[],

@@ -6,7 +6,7 @@ mod common;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use common::{BOOT, Bytes, Controller, Packet, Random, Sent, small_config};
-use taskyard_core::{Config, Outcome, Submit, Target, TaskId, Verdict};
+use taskyard_core::{Config, Outcome, Priority, Submit, Target, TaskId, Verdict};
 use taskyard_protocol::remote::{
     Assignment, ClientEvent, ClientState, WorkerEvent, WorkerProfile, WorkerState,
 };
@@ -179,6 +179,15 @@ fn target_of(task: TaskId) -> (Target, Option<&'static str>) {
     }
 }
 
+/// Many say nothing of it.
+fn priority_of(task: TaskId) -> Priority {
+    match task.0 % 5 {
+        1 => Priority::MAX,
+        2 => Priority::MIN,
+        _ => Priority::DEFAULT,
+    }
+}
+
 fn payload_of(client: usize, task: TaskId) -> Bytes {
     Bytes::try_from(format!("c{client} t{}", task.0).as_bytes()).unwrap()
 }
@@ -195,7 +204,11 @@ impl Run {
             state: ClientState::new(seed as u128 * 100 + index as u128),
             to_submit: (1..=plan.tasks as u64)
                 .map(|task| Submit::new(TaskId(task), target_of(TaskId(task)).0))
-                .map(|submit| submit.attempts(plan.attempts))
+                .map(|submit| {
+                    submit
+                        .attempts(plan.attempts)
+                        .priority(priority_of(submit.task))
+                })
                 .collect(),
             outcomes: HashMap::new(),
             parts: HashMap::new(),

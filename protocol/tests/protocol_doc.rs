@@ -76,6 +76,11 @@ fn decoded(frame: &[u8]) -> BTreeMap<String, String> {
         said.insert("start_within_ms", start.to_string());
         said.insert("finish_within_ms", finish.to_string());
     }
+    if let Some(options) = message.options {
+        said.insert("priority", options.priority.level().to_string());
+        said.insert("retries", options.retries.to_string());
+        said.insert("hold_ms", options.hold_ms.to_string());
+    }
     if let Some(boot) = message.boot {
         said.insert("boot", format!("{boot:#018x}"));
     }

@@ -26,7 +26,7 @@ use taskyard_dispatcher::Answer;
 use crate::codes::{Rejection, Topic, is_of_session, read_outcome};
 use crate::peer::{FromInline, Incoming, SendError, Wire, payload_len};
 use crate::remote::{PayloadMax, Standing, read_known, read_payload};
-use crate::wire::{Flags, Head, Header, Kind, Message, NAME_MAX, WireError};
+use crate::wire::{Flags, Head, Header, Kind, Message, NAME_MAX, SubmitOptions, WireError};
 
 /// Outcomes that may stay unacknowledged; submits carry the number, so this matters only while
 /// there are none.
@@ -675,10 +675,19 @@ fn submit_head(submit: &Submit, name: Option<&str>, seq: u32, ack: u32) -> Head 
     if let Some(name) = name {
         head = head.name(name);
     }
-    match (submit.start_within_ms, submit.finish_within_ms) {
+    head = match (submit.start_within_ms, submit.finish_within_ms) {
         (0, 0) => head,
         (start_within_ms, finish_within_ms) => head.deadlines(start_within_ms, finish_within_ms),
+    };
+    let options = SubmitOptions {
+        priority: submit.priority,
+        retries: submit.retries_on_failure,
+        hold_ms: submit.hold_ms,
+    };
+    if options == SubmitOptions::default() {
+        return head;
     }
+    head.options(&options)
 }
 
 impl<P> fmt::Debug for ClientState<P> {

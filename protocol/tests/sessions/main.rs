@@ -7,4 +7,5 @@ mod anybody;
 mod clients;
 mod control;
 mod support;
+mod wishes;
 mod workers;
