@@ -245,7 +245,7 @@ impl ClientSessions {
         };
         let client = session.client;
         // A submit without a payload is one with an empty payload.
-        let parsed = read_submit(message, |name| turn.port.name_key(name)).and_then(|submit| {
+        let parsed = read_submit(message, turn.port).and_then(|submit| {
             let payload = payload?.or_else(|| P::from_inline(&[]));
             Ok((submit, payload.ok_or(Refusal::PayloadTooLarge)?))
         });

@@ -14,6 +14,7 @@
 mod client_sessions;
 mod codes;
 mod control;
+mod labels;
 mod log;
 mod peer;
 mod peers;
@@ -31,6 +32,7 @@ pub use codes::{
 pub use control::{
     Authority, ControlOrder, Owner, TopicRef, Which, WorkerRef, read_answer, write_answer,
 };
+pub use labels::{LABEL_MAX, LABELS_MAX, is_label, read_labels, write_labels};
 pub use log::WorkerLog;
 pub use peer::{FromInline, Incoming, Outbox, PeerKey, SendError, Side, Wire};
 pub use sessions::SessionCounts;

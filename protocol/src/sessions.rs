@@ -236,6 +236,10 @@ impl<P: FromInline> Sessions<P> {
             Kind::Submit | Kind::Result | Kind::HandIn => {
                 take_payload(&message, incoming, self.payload_max)
             }
+            // Its labels: a few bytes, which are looked at where they are.
+            Kind::Register if message.header.frames > 0 => {
+                take_payload(&message, incoming, self.payload_max)
+            }
             _ => Ok(None),
         };
         match (side, message.header.kind) {
@@ -250,7 +254,7 @@ impl<P: FromInline> Sessions<P> {
             (Side::Client, Kind::Control) => self.clients.handle_control(&message, turn),
             (Side::Worker, Kind::Result) => self.workers.handle_result(&message, payload, turn),
             (Side::Worker, Kind::HandIn) => self.workers.handle_hand_in(&message, payload, turn),
-            (Side::Worker, Kind::Register) => self.workers.handle_register(&message, turn),
+            (Side::Worker, Kind::Register) => self.workers.handle_register(&message, payload, turn),
             (Side::Worker, Kind::Leave) => self.workers.handle_leave(turn),
             // Nothing that goes to a worker is numbered, so there is nothing to acknowledge.
             (Side::Worker, Kind::Ack) => {}

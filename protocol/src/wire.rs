@@ -379,6 +379,9 @@ pub enum WireError {
     /// Version 1 has no such kind.
     #[error("unknown kind {0:#04x}")]
     Kind(u8),
+    /// A worker's labels are too many, or one is empty, too long or not UTF-8.
+    #[error("labels that are too many, empty, longer than 63 bytes or not UTF-8")]
+    Labels,
     /// The name is empty or not UTF-8.
     #[error("a name that is empty or not UTF-8")]
     Name,

@@ -14,6 +14,7 @@
 //! last; beyond that a report must match in handle, attempt and epoch, which is for the scheduler
 //! to judge.
 
+use arrayvec::ArrayVec;
 use taskyard_core::{
     Attempt, AttemptAt, Epoch, Labels, Loss, Refusal, Registration, Report, Settled, TaskHandle,
     Token, Verdict, WorkerId, WorkerSlots,
@@ -21,6 +22,7 @@ use taskyard_core::{
 use taskyard_dispatcher::{Delivery, Event, Payload, Port};
 
 use crate::codes::{Rejection, STILL_RUNS, verdict_from_code};
+use crate::labels::{LABELS_MAX, read_labels};
 use crate::log::{Logs, WorkerLog};
 use crate::peer::{Outbox, PeerKey, Side};
 use crate::peers::{NumberMap, Peers};
@@ -138,6 +140,7 @@ impl WorkerSessions {
     pub(crate) fn handle_register<P: Payload>(
         &mut self,
         message: &Message<'_>,
+        payload: Result<Option<P>, Refusal>,
         turn: &mut Turn<'_, P, impl Outbox<P>>,
     ) {
         let Header {
@@ -148,10 +151,12 @@ impl WorkerSessions {
             epoch: busy,
             ..
         } = message.header;
-        let Some(name) = message.name else {
+        let labels = labels_of(message, payload.as_ref());
+        let (Some(name), Ok(labels)) = (message.name, labels) else {
             turn.stats.malformed += 1;
             return turn.reject(Rejection::Malformed, number.into());
         };
+        let labels = Labels::new(labels.iter().map(|label| turn.port.label_key(label)));
         let Some(entry) = self.peers.enter(turn.peer) else {
             turn.stats.peers_full += 1;
             return turn.reject(Rejection::PeersFull, number.into());
@@ -200,7 +205,7 @@ impl WorkerSessions {
             slots,
             prefetch: u16::try_from(prefetch).unwrap_or(u16::MAX),
             busy: u16::try_from(busy).unwrap_or(u16::MAX),
-            labels: Labels::NONE,
+            labels,
             token,
         }));
         // Last, since losses that waited for room may use up all that there is. The scheduler lets
@@ -723,6 +728,20 @@ impl WorkerSessions {
     ) {
         self.handle_gone(peer, self.loss, "it takes no more messages", port);
         out.close(Side::Worker, peer);
+    }
+}
+
+/// The labels that a registration brings, inline or in one frame.
+fn labels_of<'a, P: Payload>(
+    message: &Message<'a>,
+    payload: Result<&'a Option<P>, &Refusal>,
+) -> Result<ArrayVec<&'a str, LABELS_MAX>, WireError> {
+    match payload {
+        Ok(None) => read_labels(message.body),
+        Ok(Some(payload)) if payload.frame_count() == 1 => {
+            read_labels(payload.frame(0).unwrap_or_default())
+        }
+        _ => Err(WireError::Labels),
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use taskyard_core::{ClientId, Phase, Target, TaskId, WorkerId};
 use taskyard_protocol::wire::{Header, Kind, Message};
-use taskyard_protocol::{Answer, read_answer};
+use taskyard_protocol::{Answer, read_answer, read_labels};
 
 const DOC: &str = include_str!("../../docs/PROTOCOL.md");
 
@@ -93,6 +93,11 @@ fn decoded(frame: &[u8]) -> BTreeMap<String, String> {
         say_order(&mut said, message.body);
     } else if kind == Kind::Controlled {
         say_row(&mut said, message.body);
+    } else if kind == Kind::Register {
+        let labels = read_labels(message.body).expect("labels");
+        if !labels.is_empty() {
+            said.insert("labels", labels.join(" "));
+        }
     } else if kind == Kind::ClientHello {
         let mut key = String::new();
         message

@@ -480,6 +480,7 @@ impl Worker {
             name: "w".into(),
             instance: 0xabcd_0000_0009,
             slots: 4,
+            labels: Vec::new(),
             prefetch: 0,
         };
         Self {

@@ -24,6 +24,7 @@ use taskyard_core::{ClientId, Epoch, Outcome, Submit, Target, TaskId, WorkerId};
 use taskyard_dispatcher::Answer;
 
 use crate::codes::{Rejection, Topic, is_of_session, read_outcome};
+use crate::labels::is_label;
 use crate::peer::{FromInline, Incoming, SendError, Wire, payload_len};
 use crate::remote::{PayloadMax, Standing, read_known, read_payload};
 use crate::wire::{Flags, Head, Header, Kind, Message, NAME_MAX, SubmitOptions, WireError};
@@ -110,6 +111,9 @@ pub enum SubmitError {
     /// The client has said goodbye.
     #[error("the client has said goodbye")]
     Left,
+    /// The target is a label, and its text is missing, empty or longer than 63 bytes.
+    #[error("a label has 1 to 63 bytes")]
+    Label,
     /// The target is a name, and the name is missing, empty or longer than 255 bytes.
     #[error("a worker's name has 1 to 255 bytes")]
     Name,
@@ -139,13 +143,24 @@ struct Session {
     payload_max: PayloadMax,
 }
 
+/// Whom a task is for, as the controller is told.
+#[derive(Debug)]
+enum Addressee {
+    /// What the submit's target says.
+    Target,
+    /// The worker with this name.
+    Named(Box<str>),
+    /// A worker with this label.
+    Labelled(Box<str>),
+}
+
 /// A task without an outcome.
 #[derive(Debug)]
 struct Kept<P> {
     /// The n-th submit of this client: the order of sending again.
     order: u64,
     submit: Submit,
-    name: Option<Box<str>>,
+    addressee: Addressee,
     payload: P,
     /// The record that it was sent to last.
     sent_to: Option<Record>,
@@ -281,12 +296,45 @@ impl<P: FromInline> ClientState<P> {
         payload: P,
         wire: &mut impl Wire<P>,
     ) -> Result<(), SubmitError> {
+        let addressee = match (name, submit.target) {
+            (Some(name), _) if !name.is_empty() && name.len() <= NAME_MAX => {
+                Addressee::Named(name.into())
+            }
+            (Some(_), _) | (None, Target::Named(_)) => return Err(SubmitError::Name),
+            // Its digest is this process's own.
+            (None, Target::Label(_)) => return Err(SubmitError::Label),
+            (None, _) => Addressee::Target,
+        };
+        self.take(submit, addressee, payload, wire)
+    }
+
+    /// As [`submit`](Self::submit), for whichever worker that has this label is least busy,
+    /// whatever the submit has for a target.
+    ///
+    /// # Errors
+    /// See [`SubmitError`]; the payload is dropped.
+    pub fn submit_to_label(
+        &mut self,
+        submit: Submit,
+        label: &str,
+        payload: P,
+        wire: &mut impl Wire<P>,
+    ) -> Result<(), SubmitError> {
+        if !is_label(label) {
+            return Err(SubmitError::Label);
+        }
+        self.take(submit, Addressee::Labelled(label.into()), payload, wire)
+    }
+
+    fn take(
+        &mut self,
+        submit: Submit,
+        addressee: Addressee,
+        payload: P,
+        wire: &mut impl Wire<P>,
+    ) -> Result<(), SubmitError> {
         if self.standing == Standing::Left {
             return Err(SubmitError::Left);
-        }
-        let is_named = name.is_some() || matches!(submit.target, Target::Named(_));
-        if is_named && name.is_none_or(|name| name.is_empty() || name.len() > NAME_MAX) {
-            return Err(SubmitError::Name);
         }
         if self.kept.contains_key(&submit.task) {
             return Err(SubmitError::Duplicate);
@@ -295,7 +343,7 @@ impl<P: FromInline> ClientState<P> {
         let kept = Kept {
             order: self.submitted,
             submit,
-            name: name.map(Into::into),
+            addressee,
             payload,
             sent_to: None,
             cancelled: false,
@@ -603,12 +651,7 @@ impl<P: FromInline> ClientState<P> {
         let record = session.record;
         let was_elsewhere = kept.sent_to.is_some_and(|earlier| earlier != record);
         kept.submit.resent |= was_elsewhere;
-        let mut head = submit_head(
-            &kept.submit,
-            kept.name.as_deref(),
-            self.sent + 1,
-            self.received,
-        );
+        let mut head = submit_head(&kept.submit, &kept.addressee, self.sent + 1, self.received);
         let too_large = session.payload_max.is_exceeded_by(&kept.payload);
         if too_large {
             // Sent, it would break the connection, and again in each session. Announced and
@@ -651,7 +694,7 @@ fn read_alive<P>(header: &Header) -> ClientEvent<P> {
     }
 }
 
-fn submit_head(submit: &Submit, name: Option<&str>, seq: u32, ack: u32) -> Head {
+fn submit_head(submit: &Submit, addressee: &Addressee, seq: u32, ack: u32) -> Head {
     let mut header = Header::new(Kind::Submit);
     header.seq = seq;
     header.ack = ack;
@@ -660,14 +703,17 @@ fn submit_head(submit: &Submit, name: Option<&str>, seq: u32, ack: u32) -> Head 
     if submit.resent {
         header.flags = header.flags.with(Flags::RESENT);
     }
-    let topic = match (name, submit.target) {
-        // Version 1 has no word for a label: without a name, this is refused as malformed.
-        (Some(_), _) | (None, Target::Named(_) | Target::Label(_)) => Topic::Named,
-        (None, Target::Any) => Topic::Any,
-        (None, Target::All) => Topic::All,
-        (None, Target::Worker(worker)) => {
+    let (topic, name) = match (addressee, submit.target) {
+        (Addressee::Named(name), _) => (Topic::Named, Some(name)),
+        (Addressee::Labelled(label), _) => (Topic::Label, Some(label)),
+        (Addressee::Target, Target::All) => (Topic::All, None),
+        (Addressee::Target, Target::Worker(worker)) => {
             header.worker = worker.0;
-            Topic::Worker
+            (Topic::Worker, None)
+        }
+        // A name or a label has an addressee of its own.
+        (Addressee::Target, Target::Any | Target::Named(_) | Target::Label(_)) => {
+            (Topic::Any, None)
         }
     };
     header.code = topic.to_code();

@@ -80,6 +80,129 @@ fn what_fails_runs_again_elsewhere_as_often_as_it_may() {
     assert_eq!(answers[0].header().attempt, 3);
 }
 
+/// Labels of an odd length travel in a frame of their own, and say the same.
+fn register_with(name: &str, instance: u64, labels: &[u8]) -> Packet {
+    let mut head = Head::new(&register_header(instance, 1)).name(name);
+    match Bytes::try_from(labels) {
+        Ok(labels) => Packet::new(&mut head, Some(labels)),
+        Err(_) => Packet {
+            first: [head.as_slice(), labels].concat(),
+            frames: None,
+        },
+    }
+}
+
+fn to_label(seq: u32, task: u64, label: &str) -> Packet {
+    let mut header = submit_header(seq, task);
+    header.code = 4;
+    Packet::new(&mut Head::new(&header).name(label), Some(Bytes::new()))
+}
+
+#[test]
+fn a_label_leads_to_those_that_have_it() {
+    let mut controller = Controller::new();
+    let client = controller.client(1);
+    controller.worker("plain", 1);
+    let labelled = [&b"\x03gpu"[..], b"\x03big\x03gpu\x06gpu \xc3\xa9"];
+    let workers = labelled.map(|labels| {
+        let peer = controller.network.connect(WORKER);
+        let instance = labels.len() as u64;
+        let answers = controller.exchange(
+            WORKER,
+            peer,
+            register_with(&format!("w{instance}"), instance, labels),
+        );
+        assert_eq!(kinds(&answers), [Kind::Registered]);
+        peer
+    });
+    for (seq, label, at) in [(1, "big", 1), (2, "gpu", 0), (3, "gpu é", 1)] {
+        let answers = controller.exchange(CLIENT, client, to_label(seq, seq.into(), label));
+        assert!(answers.is_empty(), "{answers:?}");
+        if seq != 3 {
+            let task = controller.task(workers[at]);
+            assert_eq!(task.attempt, 1);
+        }
+    }
+    // The third waits for the one that has the first.
+    assert!(controller.answers(WORKER, workers[1]).is_empty());
+}
+
+#[test]
+fn nobody_has_a_label_yet() {
+    let mut controller = Controller::new();
+    let client = controller.client(1);
+    controller.worker("plain", 1);
+    controller.exchange(CLIENT, client, to_label(1, 1, "gpu"));
+    let peer = controller.network.connect(WORKER);
+    let answers = controller.exchange(WORKER, peer, register_with("w", 2, b"\x03gpu"));
+    assert_eq!(kinds(&answers), [Kind::Registered, Kind::Task]);
+}
+
+#[test]
+fn a_label_that_is_none_is_malformed() {
+    let mut controller = Controller::new();
+    let client = controller.client(1);
+    let malformed = Outcome::Refused(Refusal::Malformed);
+    let long = "x".repeat(64);
+    let answers = controller.exchange(CLIENT, client, to_label(1, 1, &long));
+    assert_eq!(outcomes(&answers), [(1, malformed)]);
+    let mut nameless = submit_header(2, 2);
+    nameless.code = 4;
+    let answers = controller.exchange(CLIENT, client, packet(nameless, None));
+    assert_eq!(outcomes(&answers), [(2, malformed)]);
+    let most = to_label(3, 3, &long[..63]);
+    assert!(controller.exchange(CLIENT, client, most).is_empty());
+    assert_eq!(controller.dispatcher.tasks(), 1);
+}
+
+#[test]
+fn labels_that_are_none_keep_a_worker_out() {
+    let mut controller = Controller::new();
+    let nine = b"\x01x".repeat(9);
+    let long = [&[64][..], &[b'x'; 64]].concat();
+    for (wrong, instance) in [&nine[..], &long, b"\0", b"\x02\xff\xfe", b"\x09gpu"]
+        .into_iter()
+        .zip(1..)
+    {
+        let peer = controller.network.connect(WORKER);
+        let answers = controller.exchange(WORKER, peer, register_with("w", instance, wrong));
+        assert_eq!(rejection(&answers), Some(Rejection::Malformed), "{wrong:?}");
+        assert_eq!(answers.last().unwrap().header().id, 1);
+    }
+    assert_eq!(controller.sessions.counts().registrations_awaited, 0);
+    // Two frames are no labels, and neither is one that did not come.
+    let mut header = register_header(8, 1);
+    header.frames = 2;
+    let peer = controller.network.connect(WORKER);
+    let answers = controller.exchange(WORKER, peer, packet(header, None));
+    assert_eq!(rejection(&answers), Some(Rejection::Malformed));
+    // Nobody has taken the name.
+    controller.worker("w", 9);
+}
+
+#[test]
+fn labels_run_out_and_whoever_brings_one_more_is_told() {
+    let config = Config {
+        labels: 2,
+        ..small_config()
+    };
+    let mut controller = Controller::with(config, SessionOptions::new(BOOT));
+    let client = controller.client(1);
+    let peer = controller.network.connect(WORKER);
+    let two = register_with("w", 1, b"\x01a\x01b");
+    assert_eq!(
+        kinds(&controller.exchange(WORKER, peer, two)),
+        [Kind::Registered]
+    );
+    let answers = controller.exchange(CLIENT, client, to_label(1, 1, "c"));
+    let full = Outcome::Refused(Refusal::LabelsFull);
+    assert_eq!(outcomes(&answers), [(1, full)]);
+    assert_eq!(answers[0].header().extra & 0xff, 10);
+    let peer = controller.network.connect(WORKER);
+    let answers = controller.exchange(WORKER, peer, register_with("v", 2, b"\x01c"));
+    assert_eq!(rejection(&answers), Some(Rejection::LabelsFull));
+}
+
 #[test]
 fn a_priority_that_does_not_exist_is_malformed() {
     let mut controller = Controller::new();
