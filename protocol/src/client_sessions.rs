@@ -16,12 +16,13 @@
 mod control;
 
 use taskyard_core::{
-    ClientHello, ClientId, Liveness, NoticeReply, Outcome, OutcomeReply, Refusal, Target, TaskId,
-    Token, Welcome, WorkerId,
+    ClientHello, ClientId, Epoch, Liveness, NoticeReply, Outcome, OutcomeReply, Refusal, Target,
+    TaskId, Token, Welcome, WorkerId,
 };
 use taskyard_dispatcher::{Event, Payload};
 
 use crate::codes::{Rejection, Topic, write_outcome};
+use crate::names::WorkerNames;
 use crate::peer::{FromInline, Outbox, PeerKey, Side};
 use crate::peers::{NumberMap, Peers};
 use crate::sessions::{
@@ -136,6 +137,7 @@ pub(crate) struct ClientSessions {
     /// Not more than there is room for answers.
     questions: NumberMap<u64, Asked>,
     silence_max_ms: u64,
+    names: WorkerNames,
     token_last: u64,
     departures: Vec<Departure>,
 }
@@ -150,6 +152,7 @@ impl ClientSessions {
             awaited: NumberMap::default(),
             questions: NumberMap::default(),
             silence_max_ms: options.silence_max_ms,
+            names: options.names.clone(),
             token_last: 0,
             departures: Vec::new(),
         }
@@ -489,8 +492,19 @@ impl ClientSessions {
             header.code = u8::from(known.alive);
             header.seq = u32::try_from(known.age_ms.min(bound)).unwrap_or(u32::MAX);
         }
-        let sent = out.send(Side::Client, peer, &mut Head::new(&header), None);
+        let known = liveness.map(|known| (known.worker, known.epoch));
+        let mut head = self.named(&header, known);
+        let sent = out.send(Side::Client, peer, &mut head, None);
         stats.unsent += u64::from(sent.is_err());
+    }
+
+    /// A message about a worker, with its name if that is known.
+    fn named(&self, header: &Header, worker: Option<(WorkerId, Epoch)>) -> Head {
+        let head = Head::new(header);
+        match worker.and_then(|worker| self.names.name(worker)) {
+            Some(name) => head.name(&name),
+            None => head,
+        }
     }
 
     /// Tells a client that its task runs again. It is not repeated: the outcome is what counts.
@@ -509,17 +523,22 @@ impl ClientSessions {
         header.attempt = notice.attempt.0;
         header.worker = notice.worker.0;
         header.epoch = notice.epoch.0;
-        let sent = out.send(Side::Client, peer, &mut Head::new(&header), None);
+        let mut head = self.named(&header, Some((notice.worker, notice.epoch)));
+        let sent = out.send(Side::Client, peer, &mut head, None);
         stats.unsent += u64::from(sent.is_err());
     }
 
-    pub(crate) fn handle_outcome<P>(
+    pub(crate) fn handle_outcome<P: FromInline>(
         &mut self,
         reply: &OutcomeReply,
         payload: Option<P>,
         out: &mut impl Outbox<P>,
         stats: &mut SessionStats,
     ) {
+        let payload = match reply.outcome {
+            Outcome::WorkerLost => self.tried(reply),
+            _ => payload,
+        };
         let Some((peer, session)) = self.find(reply.client) else {
             stats.outcome_unsent += 1;
             return;
@@ -549,6 +568,17 @@ impl ClientSessions {
     }
 
     // ---- inside ----
+
+    /// Who lost or failed a task that is lost: the last few, and in any case the last.
+    fn tried<P: FromInline>(&self, reply: &OutcomeReply) -> Option<P> {
+        let last = reply.worker.filter(|last| {
+            let noted = reply.tried.iter().last();
+            noted != Some(*last)
+        });
+        let rows = self.names.write_tried(reply.tried.iter().chain(last));
+        // A type of payload that cannot hold them goes without.
+        (!rows.is_empty()).then(|| P::from_inline(&rows)).flatten()
+    }
 
     /// The session of the sender, in which this message is the next one and its acknowledgement is
     /// taken; or nothing, and the message does not count.

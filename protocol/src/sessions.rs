@@ -23,6 +23,7 @@ use taskyard_dispatcher::{Answer, Delivery, Event, OrderRefusal, Payload, Port, 
 use crate::client_sessions::ClientSessions;
 use crate::codes::Rejection;
 use crate::log::WorkerLog;
+use crate::names::WorkerNames;
 use crate::peer::{FromInline, Incoming, Outbox, PeerKey, SendError, Side, payload_len};
 use crate::wire::{BODY_MAX, Flags, Head, Header, Kind, Message, WireError};
 use crate::worker_sessions::WorkerSessions;
@@ -47,13 +48,15 @@ pub struct SessionOptions {
     /// The longest silence of a worker that would not have ended its connection, in milliseconds;
     /// 0: there is no such bound.
     pub silence_max_ms: u64,
+    /// The workers' names: the same directory in all shards of a controller.
+    pub names: WorkerNames,
 }
 
 impl SessionOptions {
     /// One shard, at most 65,536 connections a side, payloads of at most 16 MiB; results from
     /// before a restart are anybody's to forge until there is a key.
     #[must_use]
-    pub const fn new(boot: u64) -> Self {
+    pub fn new(boot: u64) -> Self {
         Self {
             boot,
             endpoints: Vec::new(),
@@ -62,6 +65,7 @@ impl SessionOptions {
             payload_max: 16 << 20,
             ticket_key: 0,
             silence_max_ms: 0,
+            names: WorkerNames::default(),
         }
     }
 

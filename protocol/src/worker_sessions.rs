@@ -24,6 +24,7 @@ use taskyard_dispatcher::{Delivery, Event, Payload, Port};
 use crate::codes::{Rejection, STILL_RUNS, verdict_from_code};
 use crate::labels::{LABELS_MAX, read_labels};
 use crate::log::{Logs, WorkerLog};
+use crate::names::WorkerNames;
 use crate::peer::{Outbox, PeerKey, Side};
 use crate::peers::{NumberMap, Peers};
 use crate::sessions::{SessionCounts, SessionOptions, SessionStats, Turn, send_rejected};
@@ -81,6 +82,7 @@ struct Awaited {
     number: u32,
     hand_ins: u32,
     name: Box<str>,
+    labels: ArrayVec<Box<str>, LABELS_MAX>,
 }
 
 /// All workers of one shard.
@@ -93,6 +95,7 @@ pub(crate) struct WorkerSessions {
     loss: Loss,
     /// The largest payload, as it is told to a worker.
     payload_max: u32,
+    names: WorkerNames,
     endpoints: Vec<String>,
     shard: usize,
     /// The endpoint for the next registration that may be redirected.
@@ -113,6 +116,7 @@ impl WorkerSessions {
             loss: Loss::Closed,
             payload_max: options.payload_max_told(),
             next_endpoint: options.shard,
+            names: options.names,
             endpoints: options.endpoints,
             shard: options.shard,
             peers: Peers::new(options.peers_max),
@@ -156,7 +160,7 @@ impl WorkerSessions {
             turn.stats.malformed += 1;
             return turn.reject(Rejection::Malformed, number.into());
         };
-        let labels = Labels::new(labels.iter().map(|label| turn.port.label_key(label)));
+        let keys = Labels::new(labels.iter().map(|label| turn.port.label_key(label)));
         let Some(entry) = self.peers.enter(turn.peer) else {
             turn.stats.peers_full += 1;
             return turn.reject(Rejection::PeersFull, number.into());
@@ -196,6 +200,7 @@ impl WorkerSessions {
             number,
             hand_ins,
             name: name.into(),
+            labels: labels.into_iter().map(Into::into).collect(),
         };
         self.awaited.insert(token.0, awaited);
         turn.port.send(Event::WorkerUp(Registration {
@@ -205,7 +210,7 @@ impl WorkerSessions {
             slots,
             prefetch: u16::try_from(prefetch).unwrap_or(u16::MAX),
             busy: u16::try_from(busy).unwrap_or(u16::MAX),
-            labels,
+            labels: keys,
             token,
         }));
         // Last, since losses that waited for room may use up all that there is. The scheduler lets
@@ -465,8 +470,10 @@ impl WorkerSessions {
             number,
             hand_ins,
             name,
+            labels,
             ..
         } = awaited;
+        self.names.note(incarnation, &name, &labels);
         if let Some(entry) = self.peers.get_mut(peer) {
             entry.asked = false;
             entry.awaiting = None;

@@ -93,6 +93,8 @@ fn decoded(frame: &[u8]) -> BTreeMap<String, String> {
         say_order(&mut said, message.body);
     } else if kind == Kind::Controlled {
         say_row(&mut said, message.body);
+    } else if kind == Kind::Outcome && code == 2 {
+        say_tried(&mut said, message.body);
     } else if kind == Kind::Register {
         let labels = read_labels(message.body).expect("labels");
         if !labels.is_empty() {
@@ -150,6 +152,16 @@ fn say_row(said: &mut BTreeMap<&str, String>, body: &[u8]) {
     }
     said.insert("marks", format!("{:#04x}", body[44]));
     assert_eq!(body.len(), 48);
+}
+
+/// The two rows of a loss, the first of a worker that has a name; also as the code reads them.
+fn say_tried(said: &mut BTreeMap<&str, String>, body: &[u8]) {
+    let (first, rest) = body.split_at(4);
+    let (name, last) = rest[1..].split_at(rest[0].into());
+    said.insert("lost_by", number(first).to_string());
+    said.insert("called", String::from_utf8_lossy(name).into_owned());
+    said.insert("then_lost_by", number(&last[..4]).to_string());
+    assert_eq!(last[4..], [0], "no name");
 }
 
 /// The row of the page is also what the code takes it for.

@@ -25,8 +25,9 @@ use taskyard_dispatcher::Answer;
 
 use crate::codes::{Rejection, Topic, is_of_session, read_outcome};
 use crate::labels::is_label;
+use crate::names::{TriedWorker, WorkerDescription, read_tried};
 use crate::peer::{FromInline, Incoming, SendError, Wire, payload_len};
-use crate::remote::{PayloadMax, Standing, read_known, read_payload};
+use crate::remote::{PayloadMax, Standing, payload_bytes, read_known, read_payload};
 use crate::wire::{Flags, Head, Header, Kind, Message, NAME_MAX, SubmitOptions, WireError};
 
 /// Outcomes that may stay unacknowledged; submits carry the number, so this matters only while
@@ -68,6 +69,9 @@ pub enum ClientEvent<P> {
         part: bool,
         /// The result, or what the worker says about its failure.
         payload: Option<P>,
+        /// Of a task that was [lost](Outcome::WorkerLost): the workers that lost or failed it, the
+        /// last few of them, the latest last.
+        tried: Vec<TriedWorker>,
     },
     /// An execution was lost with its worker, and the task runs again. Nothing need be done. It is
     /// told at most once for each.
@@ -78,6 +82,8 @@ pub enum ClientEvent<P> {
         attempt: u8,
         /// The worker that was lost with it.
         worker: (WorkerId, Epoch),
+        /// Its name, if the controller knows it.
+        name: Option<Box<str>>,
     },
     /// Answers [`is_alive`](ClientState::is_alive).
     Alive {
@@ -87,6 +93,8 @@ pub enum ClientEvent<P> {
         alive: Option<bool>,
         /// Its place and present or last incarnation, if it is known.
         worker: Option<(WorkerId, Epoch)>,
+        /// Its name, if the controller knows it.
+        name: Option<Box<str>>,
         /// How old that knowledge is, in milliseconds.
         age_ms: u32,
     },
@@ -96,6 +104,8 @@ pub enum ClientEvent<P> {
         question: u64,
         /// What there is to say.
         answer: Answer,
+        /// Names and labels of the workers of a list, in its order; empty for all other answers.
+        workers: Vec<WorkerDescription>,
     },
     /// The controller refuses the session, or could not understand a message.
     Rejected(Rejection),
@@ -488,8 +498,8 @@ impl<P: FromInline> ClientState<P> {
             Kind::Welcome => return Ok(self.handle_welcome(&message, wire)),
             Kind::WhoAreYou => self.hello(wire),
             Kind::Rejected => return Ok(Some(self.handle_rejected(header))),
-            Kind::Notice if header.code == 0 => return Ok(self.handle_notice(header)),
-            Kind::Alive => return Ok(Some(read_alive(header))),
+            Kind::Notice if header.code == 0 => return Ok(self.handle_notice(&message)),
+            Kind::Alive => return Ok(Some(read_alive(&message))),
             Kind::Controlled => return control::read_controlled(&message, incoming).map(Some),
             Kind::Ping => {
                 let mut pong = Header::new(Kind::Pong);
@@ -567,6 +577,10 @@ impl<P: FromInline> ClientState<P> {
         let header = &message.header;
         let payload = read_payload(message, incoming)?;
         let (outcome, worker) = read_outcome(header).ok_or(WireError::Code(header.code))?;
+        let (payload, tried) = match outcome {
+            Outcome::WorkerLost => (None, read_tried(&payload_bytes(payload.as_ref()))?),
+            _ => (payload, Vec::new()),
+        };
         let task = TaskId(header.id);
         let part = header.flags.has(Flags::PART);
         let is_present = is_of_session(header, self.session_number);
@@ -598,6 +612,7 @@ impl<P: FromInline> ClientState<P> {
             attempts,
             part,
             payload,
+            tried,
         }))
     }
 
@@ -613,7 +628,8 @@ impl<P: FromInline> ClientState<P> {
     }
 
     /// One that comes behind the outcome, from a connection before this one, is no news.
-    fn handle_notice(&self, header: &Header) -> Option<ClientEvent<P>> {
+    fn handle_notice(&self, message: &Message<'_>) -> Option<ClientEvent<P>> {
+        let header = &message.header;
         let task = TaskId(header.id);
         self.kept
             .contains_key(&task)
@@ -621,6 +637,7 @@ impl<P: FromInline> ClientState<P> {
                 task,
                 attempt: header.attempt,
                 worker: (WorkerId(header.worker), Epoch(header.epoch)),
+                name: message.name.map(Into::into),
             })
     }
 
@@ -679,7 +696,8 @@ impl<P: FromInline> ClientState<P> {
     }
 }
 
-fn read_alive<P>(header: &Header) -> ClientEvent<P> {
+fn read_alive<P>(message: &Message<'_>) -> ClientEvent<P> {
+    let header = &message.header;
     let alive = match header.code {
         0 => Some(false),
         1 => Some(true),
@@ -690,6 +708,7 @@ fn read_alive<P>(header: &Header) -> ClientEvent<P> {
         question: header.id,
         alive,
         worker: known.then_some((WorkerId(header.worker), Epoch(header.epoch))),
+        name: message.name.map(Into::into),
         age_ms: header.seq,
     }
 }

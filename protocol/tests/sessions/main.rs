@@ -6,6 +6,7 @@ mod common;
 mod anybody;
 mod clients;
 mod control;
+mod named;
 mod support;
 mod wishes;
 mod workers;
