@@ -78,6 +78,7 @@ struct ClientPeer {
 /// A question that waits for its answer.
 #[derive(Clone, Copy, Debug)]
 struct Asked {
+    side: Side,
     peer: PeerKey,
     /// The client's number for it.
     question: u64,
@@ -166,6 +167,7 @@ impl ClientSessions {
         counts.client_peers = self.peers.len();
         counts.hellos_awaited = self.awaited.len();
         counts.departures = self.departures.len();
+        counts.questions = self.questions.len();
         counts.client_places = self.by_client.len();
     }
 
@@ -333,9 +335,19 @@ impl ClientSessions {
         message: &Message<'_>,
         turn: &mut Turn<'_, P, impl Outbox<P>>,
     ) {
-        if self.session(turn).is_none() {
-            return;
+        if self.session(turn).is_some() {
+            self.handle_question(message, turn);
         }
+    }
+
+    /// Somebody asks whether a worker is there, on either side: at the workers' endpoint whoever was
+    /// let in may, without an introduction, and takes no place by it. A question is remembered
+    /// until its answer, and the rings between us and the dispatcher have room for so many.
+    pub(crate) fn handle_question<P: Payload>(
+        &mut self,
+        message: &Message<'_>,
+        turn: &mut Turn<'_, P, impl Outbox<P>>,
+    ) {
         let header = &message.header;
         let target = match (Topic::from_code(header.code), message.name) {
             (Some(Topic::Worker), _) => Target::Worker(WorkerId(header.worker)),
@@ -348,6 +360,7 @@ impl ClientSessions {
         self.token_last += 1;
         let token = Token(self.token_last);
         let asked = Asked {
+            side: turn.side,
             peer: turn.peer,
             question: header.id,
             order: 0,
@@ -475,9 +488,15 @@ impl ClientSessions {
         out: &mut impl Outbox<P>,
         stats: &mut SessionStats,
     ) {
-        let Some(Asked { peer, question, .. }) = self.questions.remove(&token.0) else {
+        let Some(asked) = self.questions.remove(&token.0) else {
             return;
         };
+        let Asked {
+            side,
+            peer,
+            question,
+            ..
+        } = asked;
         let mut header = Header::new(Kind::Alive);
         header.id = question;
         header.code = ALIVE_UNKNOWN;
@@ -494,7 +513,7 @@ impl ClientSessions {
         }
         let known = liveness.map(|known| (known.worker, known.epoch));
         let mut head = self.named(&header, known);
-        let sent = out.send(Side::Client, peer, &mut head, None);
+        let sent = out.send(side, peer, &mut head, None);
         stats.unsent += u64::from(sent.is_err());
     }
 

@@ -132,6 +132,7 @@ pub struct SessionCounts {
     pub hellos_awaited: usize,
     pub registrations_awaited: usize,
     pub departures: usize,
+    pub questions: usize,
     pub client_places: usize,
     pub seats: usize,
 }
@@ -259,6 +260,10 @@ impl<P: FromInline> Sessions<P> {
             (Side::Worker, Kind::Result) => self.workers.handle_result(&message, payload, turn),
             (Side::Worker, Kind::HandIn) => self.workers.handle_hand_in(&message, payload, turn),
             (Side::Worker, Kind::Register) => self.workers.handle_register(&message, payload, turn),
+            (Side::Worker, Kind::IsAlive) => {
+                self.workers.release_watcher(peer);
+                self.clients.handle_question(&message, turn);
+            }
             (Side::Worker, Kind::Leave) => self.workers.handle_leave(turn),
             // Nothing that goes to a worker is numbered, so there is nothing to acknowledge.
             (Side::Worker, Kind::Ack) => {}

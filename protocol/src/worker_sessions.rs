@@ -141,6 +141,17 @@ impl WorkerSessions {
         }
     }
 
+    /// One that asks whether others are there need not be a worker: a parent that watches over one,
+    /// say. If it has not introduced itself, it gives the place back that its greeting took.
+    pub(crate) fn release_watcher(&mut self, peer: PeerKey) {
+        let is_watcher = |entry: &WorkerPeer| {
+            entry.up.is_none() && entry.awaiting.is_none() && entry.hand_ins == 0
+        };
+        if self.peers.get(peer).is_some_and(is_watcher) {
+            self.peers.remove(peer);
+        }
+    }
+
     pub(crate) fn handle_register<P: Payload>(
         &mut self,
         message: &Message<'_>,

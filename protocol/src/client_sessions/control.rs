@@ -7,7 +7,7 @@ use super::{Asked, ClientSessions};
 use crate::codes::Rejection;
 use crate::control::{ControlOrder, Request, write_answer};
 use crate::names::WorkerNames;
-use crate::peer::{FromInline, Outbox, Side};
+use crate::peer::{FromInline, Outbox};
 use crate::sessions::{SessionStats, Turn};
 use crate::wire::{Head, Header, Kind, Message};
 
@@ -31,6 +31,7 @@ impl ClientSessions {
             return turn.reject(Rejection::Malformed, 0);
         };
         let asked = Asked {
+            side: turn.side,
             peer: turn.peer,
             question: message.header.id,
             order: message.header.code,
@@ -99,7 +100,7 @@ fn send_answer<P: FromInline>(
     let payload = P::from_inline(&bytes);
     let sent = match payload {
         Some(payload) => out.send(
-            Side::Client,
+            asked.side,
             asked.peer,
             &mut Head::new(&header),
             Some(payload),
@@ -108,7 +109,7 @@ fn send_answer<P: FromInline>(
         None => {
             let refusal = Answer::Refused(OrderRefusal::TooLarge);
             let _empty = write_answer(&mut header, &refusal, names);
-            out.send(Side::Client, asked.peer, &mut Head::new(&header), None)
+            out.send(asked.side, asked.peer, &mut Head::new(&header), None)
         }
     };
     stats.unsent += u64::from(sent.is_err());

@@ -8,5 +8,6 @@ mod clients;
 mod control;
 mod named;
 mod support;
+mod watchers;
 mod wishes;
 mod workers;
