@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use taskyard_core::{ClientId, Cursor, TaskId, WorkerId};
 use taskyard_zmq::{
     Answer, ClientOptions, ConnectionDir, Context, ContextOptions, ControlOrder, OrderRefusal,
-    Owner, RemoteClient, Role, TopicRef, Which, WorkerRef,
+    Owner, RemoteClient, Role, TopicRef, Which, WorkerDescription, WorkerRef,
 };
 
 use self::print::Printer;
@@ -274,7 +274,7 @@ fn give(
     out: &mut Printer<impl Write>,
 ) -> Result<(), Failure> {
     loop {
-        let answer = ask(client, order, timeout)?;
+        let (answer, described) = ask(client, order, timeout)?;
         let next = match (&mut order, answer) {
             (_, Answer::Refused(refusal)) => return Err(Failure::Refused(refusal)),
             (ControlOrder::List { from, .. }, Answer::Tasks(page)) => {
@@ -282,7 +282,7 @@ fn give(
                 page.next.map(|next| *from = next)
             }
             (ControlOrder::Workers { from }, Answer::Workers(page)) => {
-                out.workers(&page.rows)?;
+                out.workers(&page.rows, &described)?;
                 page.next.map(|next| *from = next)
             }
             (ControlOrder::Depth(_), Answer::Depth { waiting, pooled }) => {
@@ -326,11 +326,11 @@ fn ask(
     client: &mut RemoteClient,
     order: ControlOrder<'_>,
     timeout: Duration,
-) -> Result<Answer, Failure> {
+) -> Result<(Answer, Vec<WorkerDescription>), Failure> {
     let due = Instant::now() + timeout;
     loop {
-        match client.ask(order, timeout)? {
-            Answer::Refused(OrderRefusal::Busy) if Instant::now() < due => {
+        match client.ask_described(order, timeout)? {
+            (Answer::Refused(OrderRefusal::Busy), _) if Instant::now() < due => {
                 std::thread::sleep(BUSY_PAUSE);
             }
             answer => return Ok(answer),

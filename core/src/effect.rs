@@ -178,7 +178,7 @@ pub struct OutcomeReply {
 /// Some workers that lost or failed a task, latest last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tried {
-    workers: [WorkerId; Self::MAX],
+    workers: [(WorkerId, Epoch); Self::MAX],
     len: u8,
 }
 
@@ -187,7 +187,7 @@ impl Tried {
     pub const MAX: usize = History::MAX;
     /// Nobody.
     pub const NOBODY: Self = Self {
-        workers: [WorkerId(0); Self::MAX],
+        workers: [(WorkerId(0), Epoch(0)); Self::MAX],
         len: 0,
     };
 
@@ -200,8 +200,8 @@ impl Tried {
         tried
     }
 
-    /// One after the other; the same worker may come twice.
-    pub fn iter(&self) -> impl Iterator<Item = WorkerId> {
+    /// One after the other; the same one may come twice.
+    pub fn iter(&self) -> impl Iterator<Item = (WorkerId, Epoch)> {
         let workers = self.workers.into_iter();
         workers.take(usize::from(self.len))
     }

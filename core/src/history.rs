@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use arrayvec::ArrayVec;
 
-use crate::id::{NameKey, WorkerId};
+use crate::id::{Epoch, NameKey, WorkerId};
 use crate::list::{Link, List, linked};
 
 /// Role: places that are free.
@@ -13,7 +13,7 @@ enum Spare {}
 /// The workers that lost or failed a task, latest last.
 #[derive(Debug)]
 pub(crate) struct History {
-    workers: ArrayVec<(WorkerId, NameKey), { Self::MAX }>,
+    workers: ArrayVec<(WorkerId, Epoch, NameKey), { Self::MAX }>,
     spare: Link,
 }
 
@@ -24,31 +24,32 @@ impl History {
     pub(crate) const MAX: usize = 4;
 
     /// Remembers one more, instead of the oldest if there are too many.
-    pub(crate) fn add(&mut self, worker: WorkerId, name: NameKey) {
+    pub(crate) fn add(&mut self, worker: WorkerId, epoch: Epoch, name: NameKey) {
         if self.workers.is_full() {
             self.workers.remove(0);
         }
-        self.workers.push((worker, name));
+        self.workers.push((worker, epoch, name));
     }
 
     /// The different names among them.
     pub(crate) fn names(&self) -> impl Iterator<Item = NameKey> {
         let all = self.workers.iter().enumerate();
-        let last = all.filter(|(at, (_, name))| {
+        let last = all.filter(|(at, (_, _, name))| {
             let later = &self.workers[at + 1..];
-            later.iter().all(|(_, other)| other != name)
+            later.iter().all(|(_, _, other)| other != name)
         });
-        last.map(|(_, (_, name))| *name)
+        last.map(|(_, (_, _, name))| *name)
     }
 
-    /// The places that they had.
-    pub(crate) fn workers(&self) -> impl Iterator<Item = WorkerId> {
-        self.workers.iter().map(|(worker, _)| *worker)
+    /// The places that they had, and as which incarnations.
+    pub(crate) fn workers(&self) -> impl Iterator<Item = (WorkerId, Epoch)> {
+        let workers = self.workers.iter();
+        workers.map(|(worker, epoch, _)| (*worker, *epoch))
     }
 
     /// Whether this name is among them.
     pub(crate) fn has(&self, name: NameKey) -> bool {
-        self.workers.iter().any(|(_, other)| *other == name)
+        self.workers.iter().any(|(_, _, other)| *other == name)
     }
 }
 
@@ -117,10 +118,10 @@ mod tests {
         let index = histories.take();
         let history = histories.get_mut(index).expect("taken");
         for worker in [1, 2, 1, 3, 4] {
-            history.add(WorkerId(worker), NameKey(u128::from(worker)));
+            history.add(WorkerId(worker), Epoch(7), NameKey(u128::from(worker)));
         }
-        assert!(history.workers().map(|w| w.0).eq([2, 1, 3, 4]));
-        history.add(WorkerId(9), NameKey(4));
+        assert!(history.workers().map(|(w, _)| w.0).eq([2, 1, 3, 4]));
+        history.add(WorkerId(9), Epoch(8), NameKey(4));
         assert!(history.names().map(|n| n.0).eq([1, 3, 4]), "each once");
         assert!(history.has(NameKey(1)) && !history.has(NameKey(2)));
         histories.free(index);

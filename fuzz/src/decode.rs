@@ -1,7 +1,9 @@
 //! Any bytes as a first frame.
 
 use taskyard_protocol::wire::{Flags, Head, Header, Message};
-use taskyard_protocol::{ControlOrder, read_answer};
+use taskyard_protocol::{
+    ControlOrder, read_answer, read_labels, read_worker_descriptions, write_labels,
+};
 
 /// The flags that stand for sections; a [`Head`] sets them itself.
 const SECTIONS: u8 = Flags::NAMED.to_byte() | Flags::DEADLINES.to_byte() | Flags::BOOT.to_byte();
@@ -35,7 +37,14 @@ fn read_body(message: &Message<'_>) {
         assert_eq!(ControlOrder::read(&again), Ok(order));
     }
     // Rows of any bytes.
-    let _ = read_answer(&message.header, message.body);
+    if read_answer(&message.header, message.body).is_ok() {
+        let described = read_worker_descriptions(&message.header, message.body);
+        described.expect("an answer whose names can be read");
+    }
+    // And labels: they are written as they were read.
+    if let Ok(labels) = read_labels(message.body) {
+        assert_eq!(write_labels(&labels).as_slice(), message.body);
+    }
 }
 
 fn encode(message: &Message<'_>) -> Head {
@@ -49,6 +58,9 @@ fn encode(message: &Message<'_>) -> Head {
     }
     if let Some((start, finish)) = message.deadlines {
         head = head.deadlines(start, finish);
+    }
+    if let Some(options) = &message.options {
+        head = head.options(options);
     }
     if let Some(boot) = message.boot {
         head = head.boot(boot);

@@ -16,12 +16,13 @@
 mod control;
 
 use taskyard_core::{
-    ClientHello, ClientId, Liveness, NoticeReply, Outcome, OutcomeReply, Refusal, Target, TaskId,
-    Token, Welcome, WorkerId,
+    ClientHello, ClientId, Epoch, Liveness, NoticeReply, Outcome, OutcomeReply, Refusal, Target,
+    TaskId, Token, Welcome, WorkerId,
 };
 use taskyard_dispatcher::{Event, Payload};
 
 use crate::codes::{Rejection, Topic, write_outcome};
+use crate::names::WorkerNames;
 use crate::peer::{FromInline, Outbox, PeerKey, Side};
 use crate::peers::{NumberMap, Peers};
 use crate::sessions::{
@@ -77,6 +78,7 @@ struct ClientPeer {
 /// A question that waits for its answer.
 #[derive(Clone, Copy, Debug)]
 struct Asked {
+    side: Side,
     peer: PeerKey,
     /// The client's number for it.
     question: u64,
@@ -136,6 +138,7 @@ pub(crate) struct ClientSessions {
     /// Not more than there is room for answers.
     questions: NumberMap<u64, Asked>,
     silence_max_ms: u64,
+    names: WorkerNames,
     token_last: u64,
     departures: Vec<Departure>,
 }
@@ -150,6 +153,7 @@ impl ClientSessions {
             awaited: NumberMap::default(),
             questions: NumberMap::default(),
             silence_max_ms: options.silence_max_ms,
+            names: options.names.clone(),
             token_last: 0,
             departures: Vec::new(),
         }
@@ -163,6 +167,7 @@ impl ClientSessions {
         counts.client_peers = self.peers.len();
         counts.hellos_awaited = self.awaited.len();
         counts.departures = self.departures.len();
+        counts.questions = self.questions.len();
         counts.client_places = self.by_client.len();
     }
 
@@ -245,7 +250,7 @@ impl ClientSessions {
         };
         let client = session.client;
         // A submit without a payload is one with an empty payload.
-        let parsed = read_submit(message, |name| turn.port.name_key(name)).and_then(|submit| {
+        let parsed = read_submit(message, turn.port).and_then(|submit| {
             let payload = payload?.or_else(|| P::from_inline(&[]));
             Ok((submit, payload.ok_or(Refusal::PayloadTooLarge)?))
         });
@@ -330,9 +335,19 @@ impl ClientSessions {
         message: &Message<'_>,
         turn: &mut Turn<'_, P, impl Outbox<P>>,
     ) {
-        if self.session(turn).is_none() {
-            return;
+        if self.session(turn).is_some() {
+            self.handle_question(message, turn);
         }
+    }
+
+    /// Somebody asks whether a worker is there, on either side: at the workers' endpoint whoever was
+    /// let in may, without an introduction, and takes no place by it. A question is remembered
+    /// until its answer, and the rings between us and the dispatcher have room for so many.
+    pub(crate) fn handle_question<P: Payload>(
+        &mut self,
+        message: &Message<'_>,
+        turn: &mut Turn<'_, P, impl Outbox<P>>,
+    ) {
         let header = &message.header;
         let target = match (Topic::from_code(header.code), message.name) {
             (Some(Topic::Worker), _) => Target::Worker(WorkerId(header.worker)),
@@ -345,6 +360,7 @@ impl ClientSessions {
         self.token_last += 1;
         let token = Token(self.token_last);
         let asked = Asked {
+            side: turn.side,
             peer: turn.peer,
             question: header.id,
             order: 0,
@@ -472,9 +488,15 @@ impl ClientSessions {
         out: &mut impl Outbox<P>,
         stats: &mut SessionStats,
     ) {
-        let Some(Asked { peer, question, .. }) = self.questions.remove(&token.0) else {
+        let Some(asked) = self.questions.remove(&token.0) else {
             return;
         };
+        let Asked {
+            side,
+            peer,
+            question,
+            ..
+        } = asked;
         let mut header = Header::new(Kind::Alive);
         header.id = question;
         header.code = ALIVE_UNKNOWN;
@@ -489,8 +511,19 @@ impl ClientSessions {
             header.code = u8::from(known.alive);
             header.seq = u32::try_from(known.age_ms.min(bound)).unwrap_or(u32::MAX);
         }
-        let sent = out.send(Side::Client, peer, &mut Head::new(&header), None);
+        let known = liveness.map(|known| (known.worker, known.epoch));
+        let mut head = self.named(&header, known);
+        let sent = out.send(side, peer, &mut head, None);
         stats.unsent += u64::from(sent.is_err());
+    }
+
+    /// A message about a worker, with its name if that is known.
+    fn named(&self, header: &Header, worker: Option<(WorkerId, Epoch)>) -> Head {
+        let head = Head::new(header);
+        match worker.and_then(|worker| self.names.name(worker)) {
+            Some(name) => head.name(&name),
+            None => head,
+        }
     }
 
     /// Tells a client that its task runs again. It is not repeated: the outcome is what counts.
@@ -509,17 +542,22 @@ impl ClientSessions {
         header.attempt = notice.attempt.0;
         header.worker = notice.worker.0;
         header.epoch = notice.epoch.0;
-        let sent = out.send(Side::Client, peer, &mut Head::new(&header), None);
+        let mut head = self.named(&header, Some((notice.worker, notice.epoch)));
+        let sent = out.send(Side::Client, peer, &mut head, None);
         stats.unsent += u64::from(sent.is_err());
     }
 
-    pub(crate) fn handle_outcome<P>(
+    pub(crate) fn handle_outcome<P: FromInline>(
         &mut self,
         reply: &OutcomeReply,
         payload: Option<P>,
         out: &mut impl Outbox<P>,
         stats: &mut SessionStats,
     ) {
+        let payload = match reply.outcome {
+            Outcome::WorkerLost => self.tried(reply),
+            _ => payload,
+        };
         let Some((peer, session)) = self.find(reply.client) else {
             stats.outcome_unsent += 1;
             return;
@@ -549,6 +587,17 @@ impl ClientSessions {
     }
 
     // ---- inside ----
+
+    /// Who lost or failed a task that is lost: the last few, and in any case the last.
+    fn tried<P: FromInline>(&self, reply: &OutcomeReply) -> Option<P> {
+        let last = reply.worker.filter(|last| {
+            let noted = reply.tried.iter().last();
+            noted != Some(*last)
+        });
+        let rows = self.names.write_tried(reply.tried.iter().chain(last));
+        // A type of payload that cannot hold them goes without.
+        (!rows.is_empty()).then(|| P::from_inline(&rows)).flatten()
+    }
 
     /// The session of the sender, in which this message is the next one and its acknowledgement is
     /// taken; or nothing, and the message does not count.

@@ -20,6 +20,8 @@ pub enum Topic {
     Named,
     /// `cluster.worker_all`.
     All,
+    /// Whichever worker has a label: the name is the label.
+    Label,
 }
 
 impl Topic {
@@ -31,6 +33,7 @@ impl Topic {
             Self::Worker => 1,
             Self::Named => 2,
             Self::All => 3,
+            Self::Label => 4,
         }
     }
 
@@ -42,6 +45,7 @@ impl Topic {
             1 => Self::Worker,
             2 => Self::Named,
             3 => Self::All,
+            4 => Self::Label,
             _ => return None,
         })
     }
@@ -78,6 +82,9 @@ pub enum Rejection {
     /// The controller has as many workers as it may.
     #[error("the controller has as many workers as it may")]
     WorkersFull,
+    /// Tasks and workers name as many different labels as there may be.
+    #[error("tasks and workers name as many different labels as there may be")]
+    LabelsFull,
     /// A reason that this version does not know.
     #[error("the controller gave reason {0}, which this version does not know")]
     Other(u8),
@@ -97,6 +104,7 @@ impl Rejection {
             Self::NameTaken => 32,
             Self::RegistrationStale => 33,
             Self::WorkersFull => 34,
+            Self::LabelsFull => 35,
             Self::Other(code) => code,
         }
     }
@@ -120,6 +128,7 @@ impl Rejection {
             32 => Self::NameTaken,
             33 => Self::RegistrationStale,
             34 => Self::WorkersFull,
+            35 => Self::LabelsFull,
             other => Self::Other(other),
         }
     }
@@ -141,6 +150,7 @@ impl From<RegistrationRefusal> for Rejection {
             RegistrationRefusal::NameTaken => Self::NameTaken,
             RegistrationRefusal::Stale => Self::RegistrationStale,
             RegistrationRefusal::WorkersFull => Self::WorkersFull,
+            RegistrationRefusal::LabelsFull => Self::LabelsFull,
             _ => Self::Other(0),
         }
     }
@@ -193,6 +203,7 @@ pub const fn refusal_to_extra(refusal: Refusal) -> u16 {
         Refusal::Malformed => 7,
         Refusal::PayloadTooLarge => 8,
         Refusal::BytesFull => 9,
+        Refusal::LabelsFull => 10,
         _ => 0,
     }
 }
@@ -210,6 +221,7 @@ pub const fn refusal_from_extra(extra: u16) -> Option<Refusal> {
         7 => Refusal::Malformed,
         8 => Refusal::PayloadTooLarge,
         9 => Refusal::BytesFull,
+        10 => Refusal::LabelsFull,
         _ => return None,
     })
 }
@@ -299,7 +311,7 @@ mod tests {
     #[test]
     fn each_outcome_survives_its_header() {
         let worker = Some((WorkerId(3), Epoch(9)));
-        let refusals = (1..=8).map(|extra| Outcome::Refused(refusal_from_extra(extra).unwrap()));
+        let refusals = (1..=10).map(|extra| Outcome::Refused(refusal_from_extra(extra).unwrap()));
         let others = [
             Outcome::Completed,
             Outcome::Failed,
@@ -333,12 +345,12 @@ mod tests {
     #[test]
     fn numbers_that_mean_nothing_are_not_guessed_at() {
         let mut header = Header::new(Kind::Outcome);
-        for (code, extra) in [(4, 2), (5, 0), (5, 10), (7, 0), (255, 0)] {
+        for (code, extra) in [(4, 2), (5, 0), (5, 11), (7, 0), (255, 0)] {
             (header.code, header.extra) = (code, extra);
             assert_eq!(read_outcome(&header), None, "code {code}, extra {extra}");
         }
         assert_eq!(verdict_from_code(3), None);
-        assert_eq!(Topic::from_code(4), None);
+        assert_eq!(Topic::from_code(5), None);
     }
 
     #[test]

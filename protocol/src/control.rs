@@ -13,7 +13,7 @@ mod answers;
 use taskyard_core::{ClientId, Cursor, NameKey, Select, Target, TaskId, WorkerId};
 use taskyard_dispatcher::Order;
 
-pub use self::answers::{read_answer, write_answer};
+pub use self::answers::{read_answer, read_worker_descriptions, write_answer};
 use crate::wire::{Head, Header, Kind, Message, NAME_MAX, WireError};
 
 /// Bytes of the body of a [`Control`](Kind::Control).

@@ -14,7 +14,9 @@
 mod client_sessions;
 mod codes;
 mod control;
+mod labels;
 mod log;
+mod names;
 mod peer;
 mod peers;
 pub mod remote;
@@ -29,9 +31,12 @@ pub use codes::{
     refusal_to_extra, verdict_from_code, verdict_to_code, write_outcome,
 };
 pub use control::{
-    Authority, ControlOrder, Owner, TopicRef, Which, WorkerRef, read_answer, write_answer,
+    Authority, ControlOrder, Owner, TopicRef, Which, WorkerRef, read_answer,
+    read_worker_descriptions, write_answer,
 };
+pub use labels::{LABEL_MAX, LABELS_MAX, is_label, read_labels, write_labels};
 pub use log::WorkerLog;
+pub use names::{TriedWorker, WorkerDescription, WorkerNames};
 pub use peer::{FromInline, Incoming, Outbox, PeerKey, SendError, Side, Wire};
 pub use sessions::SessionCounts;
 pub use sessions::{SessionOptions, SessionStats, Sessions};

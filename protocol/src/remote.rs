@@ -44,6 +44,14 @@ fn read_payload<P: FromInline>(
     }
 }
 
+/// All bytes of what should be one frame of a few.
+fn payload_bytes<P: Payload>(payload: Option<&P>) -> Vec<u8> {
+    let frames = payload.into_iter().flat_map(|payload| {
+        (0..payload.frame_count()).filter_map(|frame| Payload::frame(payload, frame))
+    });
+    frames.flatten().copied().collect()
+}
+
 /// The largest payload that the controller takes, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct PayloadMax(u32);

@@ -23,6 +23,7 @@ use taskyard_dispatcher::{Answer, Delivery, Event, OrderRefusal, Payload, Port, 
 use crate::client_sessions::ClientSessions;
 use crate::codes::Rejection;
 use crate::log::WorkerLog;
+use crate::names::WorkerNames;
 use crate::peer::{FromInline, Incoming, Outbox, PeerKey, SendError, Side, payload_len};
 use crate::wire::{BODY_MAX, Flags, Head, Header, Kind, Message, WireError};
 use crate::worker_sessions::WorkerSessions;
@@ -47,13 +48,15 @@ pub struct SessionOptions {
     /// The longest silence of a worker that would not have ended its connection, in milliseconds;
     /// 0: there is no such bound.
     pub silence_max_ms: u64,
+    /// The workers' names: the same directory in all shards of a controller.
+    pub names: WorkerNames,
 }
 
 impl SessionOptions {
     /// One shard, at most 65,536 connections a side, payloads of at most 16 MiB; results from
     /// before a restart are anybody's to forge until there is a key.
     #[must_use]
-    pub const fn new(boot: u64) -> Self {
+    pub fn new(boot: u64) -> Self {
         Self {
             boot,
             endpoints: Vec::new(),
@@ -62,6 +65,7 @@ impl SessionOptions {
             payload_max: 16 << 20,
             ticket_key: 0,
             silence_max_ms: 0,
+            names: WorkerNames::default(),
         }
     }
 
@@ -128,6 +132,7 @@ pub struct SessionCounts {
     pub hellos_awaited: usize,
     pub registrations_awaited: usize,
     pub departures: usize,
+    pub questions: usize,
     pub client_places: usize,
     pub seats: usize,
 }
@@ -236,6 +241,10 @@ impl<P: FromInline> Sessions<P> {
             Kind::Submit | Kind::Result | Kind::HandIn => {
                 take_payload(&message, incoming, self.payload_max)
             }
+            // Its labels: a few bytes, which are looked at where they are.
+            Kind::Register if message.header.frames > 0 => {
+                take_payload(&message, incoming, self.payload_max)
+            }
             _ => Ok(None),
         };
         match (side, message.header.kind) {
@@ -250,7 +259,11 @@ impl<P: FromInline> Sessions<P> {
             (Side::Client, Kind::Control) => self.clients.handle_control(&message, turn),
             (Side::Worker, Kind::Result) => self.workers.handle_result(&message, payload, turn),
             (Side::Worker, Kind::HandIn) => self.workers.handle_hand_in(&message, payload, turn),
-            (Side::Worker, Kind::Register) => self.workers.handle_register(&message, turn),
+            (Side::Worker, Kind::Register) => self.workers.handle_register(&message, payload, turn),
+            (Side::Worker, Kind::IsAlive) => {
+                self.workers.release_watcher(peer);
+                self.clients.handle_question(&message, turn);
+            }
             (Side::Worker, Kind::Leave) => self.workers.handle_leave(turn),
             // Nothing that goes to a worker is numbered, so there is nothing to acknowledge.
             (Side::Worker, Kind::Ack) => {}

@@ -1,10 +1,10 @@
 //! The wire format, version 1: a fixed header of 32 bytes, a few sections, an inline payload.
 //!
 //! ```text
-//!  first frame                                                       following frames
-//! ┌────────────┬──────────────────────────────────────┬───────────┐ ┌─────────────────┐
-//! │ header, 32 │ name? │ deadlines? │ boot? │ origin? │ body      │ │ payload, 0..=64 │
-//! └────────────┴──────────────────────────────────────┴───────────┘ └─────────────────┘
+//!  first frame                                                             following frames
+//! ┌────────────┬─────────────────────────────────────────────────┬──────┐ ┌─────────────────┐
+//! │ header, 32 │ name? │ deadlines? │ options? │ boot? │ origin? │ body │ │ payload, 0..=64 │
+//! └────────────┴─────────────────────────────────────────────────┴──────┘ └─────────────────┘
 //! ```
 //! All integers are little-endian. `docs/PROTOCOL.md` is the contract for programs in other
 //! languages; this file is its Rust form. Decoding borrows from the frame and copies nothing;
@@ -14,6 +14,7 @@ use core::fmt;
 use core::str;
 
 use arrayvec::ArrayVec;
+use taskyard_core::Priority;
 
 /// The version that this crate speaks.
 pub const VERSION: u8 = 1;
@@ -31,11 +32,13 @@ pub const NAME_MAX: usize = 255;
 pub const BODY_MAX: usize = NAME_MAX + 1;
 
 const DEADLINES_LEN: usize = 8;
+const OPTIONS_LEN: usize = 8;
 const BOOT_LEN: usize = 8;
 const ORIGIN_LEN: usize = 24;
 
 /// Room for the header and each section at its largest.
-const HEAD_MAX: usize = HEADER_LEN + (1 + NAME_MAX) + DEADLINES_LEN + BOOT_LEN + ORIGIN_LEN;
+const HEAD_MAX: usize =
+    HEADER_LEN + (1 + NAME_MAX) + DEADLINES_LEN + OPTIONS_LEN + BOOT_LEN + ORIGIN_LEN;
 
 // libzmq stores frames of up to 33 bytes in place: a bare header costs no allocation there.
 const _: () = assert!(HEADER_LEN <= 33);
@@ -158,6 +161,12 @@ impl Kind {
         self as u8
     }
 
+    /// Whether it may say how urgent a task is, and what is to be done when it fails.
+    #[must_use]
+    pub const fn may_have_options(self) -> bool {
+        matches!(self, Self::Submit)
+    }
+
     /// Whether it is about an attempt, and may say where its task comes from.
     #[must_use]
     pub const fn may_have_origin(self) -> bool {
@@ -183,6 +192,8 @@ impl Flags {
     pub const RESENT: Self = Self(0x04);
     /// This outcome is one of several of a multicast.
     pub const PART: Self = Self(0x08);
+    /// In a submit: [`SubmitOptions`] follow.
+    pub const OPTIONS: Self = Self(0x08);
     /// In a message about an attempt: where its task comes from follows.
     pub const ORIGIN: Self = Self(0x08);
     /// `worker` and `epoch` name a worker.
@@ -368,15 +379,40 @@ pub enum WireError {
     /// Version 1 has no such kind.
     #[error("unknown kind {0:#04x}")]
     Kind(u8),
+    /// A worker's labels are too many, or one is empty, too long or not UTF-8.
+    #[error("labels that are too many, empty, longer than 63 bytes or not UTF-8")]
+    Labels,
     /// The name is empty or not UTF-8.
     #[error("a name that is empty or not UTF-8")]
     Name,
+    /// A priority beyond 7, or bytes among the options that mean nothing yet.
+    #[error("options with a priority beyond 7, or with bytes that have no meaning")]
+    Options,
     /// The frame ends before what it announces.
     #[error("the frame ends too early")]
     Truncated,
     /// Not version 1.
     #[error("unknown version {0}")]
     Version(u8),
+}
+
+/// What a submit says of its task beyond where it may run and by when.
+///
+/// ```
+/// use taskyard_core::Priority;
+/// use taskyard_protocol::wire::{Head, Header, Kind, Message, SubmitOptions};
+/// let options = SubmitOptions { priority: Priority::MAX, retries: 2, ..SubmitOptions::default() };
+/// let head = Head::new(&Header::new(Kind::Submit)).options(&options);
+/// assert_eq!(Message::decode(head.as_slice()).unwrap().options, Some(options));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct SubmitOptions {
+    /// How urgent it is.
+    pub priority: Priority,
+    /// How often it runs again when it fails.
+    pub retries: u8,
+    /// How long a task for one worker that is lost waits for the return of its name; 0: not at all.
+    pub hold_ms: u32,
 }
 
 /// Where a task comes from, with the controller's mark that this worker process was given it: what
@@ -400,6 +436,8 @@ pub struct Message<'a> {
     pub name: Option<&'a str>,
     /// `start_within_ms` and `finish_within_ms`, if given.
     pub deadlines: Option<(u32, u32)>,
+    /// The options of a submit, if given.
+    pub options: Option<SubmitOptions>,
     /// The controller's boot id, if given.
     pub boot: Option<u64>,
     /// Where the task comes from, if given.
@@ -434,6 +472,11 @@ impl<'a> Message<'a> {
         } else {
             None
         };
+        let options = if header.kind.may_have_options() && header.flags.has(Flags::OPTIONS) {
+            Some(take_options(&mut rest)?)
+        } else {
+            None
+        };
         let boot = if header.flags.has(Flags::BOOT) {
             Some(take_u64(&mut rest)?)
         } else {
@@ -457,6 +500,7 @@ impl<'a> Message<'a> {
             header,
             name,
             deadlines,
+            options,
             boot,
             origin,
             body: rest,
@@ -476,6 +520,19 @@ fn take_u64(rest: &mut &[u8]) -> Result<u64, WireError> {
     Ok(u64::from_le_bytes(*bytes))
 }
 
+fn take_options(rest: &mut &[u8]) -> Result<SubmitOptions, WireError> {
+    let (first, hold_ms) = (take_u32(rest)?, take_u32(rest)?);
+    let [priority, retries, reserved @ ..] = first.to_le_bytes();
+    if priority > Priority::MAX.level() || reserved != [0, 0] {
+        return Err(WireError::Options);
+    }
+    Ok(SubmitOptions {
+        priority: Priority::new(priority),
+        retries,
+        hold_ms,
+    })
+}
+
 fn take_name<'a>(rest: &mut &'a [u8]) -> Result<&'a str, WireError> {
     let (&length, after) = rest.split_first().ok_or(WireError::Truncated)?;
     let (bytes, after) = after
@@ -490,7 +547,7 @@ fn take_name<'a>(rest: &mut &'a [u8]) -> Result<&'a str, WireError> {
 
 /// A first frame without its payload, built in place.
 ///
-/// Sections are added in the order of the wire: name, deadlines, boot, origin, body.
+/// Sections are added in the order of the wire: name, deadlines, options, boot, origin, body.
 ///
 /// ```
 /// use taskyard_protocol::wire::{Head, Header, Kind, Message};
@@ -541,6 +598,26 @@ impl Head {
         self.open_section(Flags::DEADLINES, Flags::NAMED);
         extend(&mut self.0, &start_within_ms.to_le_bytes());
         extend(&mut self.0, &finish_within_ms.to_le_bytes());
+        self
+    }
+
+    /// Adds the section of the options.
+    ///
+    /// # Panics
+    /// The kind has no such section, or a later one stands already.
+    #[must_use]
+    pub fn options(mut self, options: &SubmitOptions) -> Self {
+        let kind = Kind::from_byte(self.0[1]);
+        assert!(
+            kind.is_some_and(Kind::may_have_options),
+            "only submits have options"
+        );
+        self.open_section(Flags::OPTIONS, Flags::NAMED.with(Flags::DEADLINES));
+        extend(
+            &mut self.0,
+            &[options.priority.level(), options.retries, 0, 0],
+        );
+        extend(&mut self.0, &options.hold_ms.to_le_bytes());
         self
     }
 

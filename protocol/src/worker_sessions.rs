@@ -14,6 +14,7 @@
 //! last; beyond that a report must match in handle, attempt and epoch, which is for the scheduler
 //! to judge.
 
+use arrayvec::ArrayVec;
 use taskyard_core::{
     Attempt, AttemptAt, Epoch, Labels, Loss, Refusal, Registration, Report, Settled, TaskHandle,
     Token, Verdict, WorkerId, WorkerSlots,
@@ -21,7 +22,9 @@ use taskyard_core::{
 use taskyard_dispatcher::{Delivery, Event, Payload, Port};
 
 use crate::codes::{Rejection, STILL_RUNS, verdict_from_code};
+use crate::labels::{LABELS_MAX, read_labels};
 use crate::log::{Logs, WorkerLog};
+use crate::names::WorkerNames;
 use crate::peer::{Outbox, PeerKey, Side};
 use crate::peers::{NumberMap, Peers};
 use crate::sessions::{SessionCounts, SessionOptions, SessionStats, Turn, send_rejected};
@@ -79,6 +82,7 @@ struct Awaited {
     number: u32,
     hand_ins: u32,
     name: Box<str>,
+    labels: ArrayVec<Box<str>, LABELS_MAX>,
 }
 
 /// All workers of one shard.
@@ -91,6 +95,7 @@ pub(crate) struct WorkerSessions {
     loss: Loss,
     /// The largest payload, as it is told to a worker.
     payload_max: u32,
+    names: WorkerNames,
     endpoints: Vec<String>,
     shard: usize,
     /// The endpoint for the next registration that may be redirected.
@@ -111,6 +116,7 @@ impl WorkerSessions {
             loss: Loss::Closed,
             payload_max: options.payload_max_told(),
             next_endpoint: options.shard,
+            names: options.names,
             endpoints: options.endpoints,
             shard: options.shard,
             peers: Peers::new(options.peers_max),
@@ -135,9 +141,21 @@ impl WorkerSessions {
         }
     }
 
+    /// One that asks whether others are there need not be a worker: a parent that watches over one,
+    /// say. If it has not introduced itself, it gives the place back that its greeting took.
+    pub(crate) fn release_watcher(&mut self, peer: PeerKey) {
+        let is_watcher = |entry: &WorkerPeer| {
+            entry.up.is_none() && entry.awaiting.is_none() && entry.hand_ins == 0
+        };
+        if self.peers.get(peer).is_some_and(is_watcher) {
+            self.peers.remove(peer);
+        }
+    }
+
     pub(crate) fn handle_register<P: Payload>(
         &mut self,
         message: &Message<'_>,
+        payload: Result<Option<P>, Refusal>,
         turn: &mut Turn<'_, P, impl Outbox<P>>,
     ) {
         let Header {
@@ -148,10 +166,12 @@ impl WorkerSessions {
             epoch: busy,
             ..
         } = message.header;
-        let Some(name) = message.name else {
+        let labels = labels_of(message, payload.as_ref());
+        let (Some(name), Ok(labels)) = (message.name, labels) else {
             turn.stats.malformed += 1;
             return turn.reject(Rejection::Malformed, number.into());
         };
+        let keys = Labels::new(labels.iter().map(|label| turn.port.label_key(label)));
         let Some(entry) = self.peers.enter(turn.peer) else {
             turn.stats.peers_full += 1;
             return turn.reject(Rejection::PeersFull, number.into());
@@ -191,6 +211,7 @@ impl WorkerSessions {
             number,
             hand_ins,
             name: name.into(),
+            labels: labels.into_iter().map(Into::into).collect(),
         };
         self.awaited.insert(token.0, awaited);
         turn.port.send(Event::WorkerUp(Registration {
@@ -200,7 +221,7 @@ impl WorkerSessions {
             slots,
             prefetch: u16::try_from(prefetch).unwrap_or(u16::MAX),
             busy: u16::try_from(busy).unwrap_or(u16::MAX),
-            labels: Labels::NONE,
+            labels: keys,
             token,
         }));
         // Last, since losses that waited for room may use up all that there is. The scheduler lets
@@ -333,6 +354,7 @@ impl WorkerSessions {
                 header: *header,
                 name: None,
                 deadlines: None,
+                options: None,
                 boot: None,
                 origin: None,
                 body: &[],
@@ -459,8 +481,10 @@ impl WorkerSessions {
             number,
             hand_ins,
             name,
+            labels,
             ..
         } = awaited;
+        self.names.note(incarnation, &name, &labels);
         if let Some(entry) = self.peers.get_mut(peer) {
             entry.asked = false;
             entry.awaiting = None;
@@ -722,6 +746,20 @@ impl WorkerSessions {
     ) {
         self.handle_gone(peer, self.loss, "it takes no more messages", port);
         out.close(Side::Worker, peer);
+    }
+}
+
+/// The labels that a registration brings, inline or in one frame.
+fn labels_of<'a, P: Payload>(
+    message: &Message<'a>,
+    payload: Result<&'a Option<P>, &Refusal>,
+) -> Result<ArrayVec<&'a str, LABELS_MAX>, WireError> {
+    match payload {
+        Ok(None) => read_labels(message.body),
+        Ok(Some(payload)) if payload.frame_count() == 1 => {
+            read_labels(payload.frame(0).unwrap_or_default())
+        }
+        _ => Err(WireError::Labels),
     }
 }
 

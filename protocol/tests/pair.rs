@@ -6,7 +6,7 @@ mod common;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use common::{BOOT, Bytes, Controller, Packet, Random, Sent, small_config};
-use taskyard_core::{Config, Outcome, Submit, Target, TaskId, Verdict};
+use taskyard_core::{Config, Outcome, Priority, Submit, Target, TaskId, Verdict};
 use taskyard_protocol::remote::{
     Assignment, ClientEvent, ClientState, WorkerEvent, WorkerProfile, WorkerState,
 };
@@ -179,6 +179,31 @@ fn target_of(task: TaskId) -> (Target, Option<&'static str>) {
     }
 }
 
+/// Only the first worker has it.
+const LABEL: &str = "first";
+
+const fn is_labelled(task: TaskId) -> bool {
+    task.0 % 10 == 5
+}
+
+fn labels_of(worker: usize) -> Vec<String> {
+    (0..8 * usize::from(worker == 0))
+        .map(|number| match number {
+            0 => LABEL.to_owned(),
+            number => format!("l{number}"),
+        })
+        .collect()
+}
+
+/// Many say nothing of it.
+fn priority_of(task: TaskId) -> Priority {
+    match task.0 % 5 {
+        1 => Priority::MAX,
+        2 => Priority::MIN,
+        _ => Priority::DEFAULT,
+    }
+}
+
 fn payload_of(client: usize, task: TaskId) -> Bytes {
     Bytes::try_from(format!("c{client} t{}", task.0).as_bytes()).unwrap()
 }
@@ -195,7 +220,11 @@ impl Run {
             state: ClientState::new(seed as u128 * 100 + index as u128),
             to_submit: (1..=plan.tasks as u64)
                 .map(|task| Submit::new(TaskId(task), target_of(TaskId(task)).0))
-                .map(|submit| submit.attempts(plan.attempts))
+                .map(|submit| {
+                    submit
+                        .attempts(plan.attempts)
+                        .priority(priority_of(submit.task))
+                })
                 .collect(),
             outcomes: HashMap::new(),
             parts: HashMap::new(),
@@ -208,6 +237,7 @@ impl Run {
                 instance: seed << 8 | index as u64,
                 slots: 1 + index as u16 % 3,
                 prefetch: 0,
+                labels: labels_of(index),
             }),
             running: Vec::new(),
         });
@@ -269,8 +299,13 @@ impl Run {
         } else if let Some(submit) = client.to_submit.pop_front() {
             let payload = payload_of(index, submit.task);
             let Client { line, state, .. } = client;
-            let name = target_of(submit.task).1;
-            state.submit(submit, name, payload, &mut line.sent).unwrap();
+            let submitted = if is_labelled(submit.task) {
+                state.submit_to_label(submit, LABEL, payload, &mut line.sent)
+            } else {
+                let name = target_of(submit.task).1;
+                state.submit(submit, name, payload, &mut line.sent)
+            };
+            submitted.unwrap();
             if plan.cancels && random.one_in(4) {
                 assert!(state.cancel(submit.task, &mut line.sent));
             }
@@ -289,6 +324,10 @@ impl Run {
             let event = state.handle_message(&packet.first, packet.incoming(), &mut line.sent);
             match event.expect("the controller's messages make sense") {
                 Some(WorkerEvent::Task(assignment, payload)) => {
+                    let text = str::from_utf8(&payload).unwrap();
+                    let (_, task) = text.split_once(" t").unwrap();
+                    let labelled = is_labelled(TaskId(task.parse().unwrap()));
+                    assert!(index == 0 || !labelled, "{text} is for the first worker");
                     *self.started.entry(payload.clone()).or_default() += 1;
                     running.push((assignment, payload));
                 }

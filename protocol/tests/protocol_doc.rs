@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use taskyard_core::{ClientId, Phase, Target, TaskId, WorkerId};
 use taskyard_protocol::wire::{Header, Kind, Message};
-use taskyard_protocol::{Answer, read_answer};
+use taskyard_protocol::{Answer, read_answer, read_labels};
 
 const DOC: &str = include_str!("../../docs/PROTOCOL.md");
 
@@ -76,6 +76,11 @@ fn decoded(frame: &[u8]) -> BTreeMap<String, String> {
         said.insert("start_within_ms", start.to_string());
         said.insert("finish_within_ms", finish.to_string());
     }
+    if let Some(options) = message.options {
+        said.insert("priority", options.priority.level().to_string());
+        said.insert("retries", options.retries.to_string());
+        said.insert("hold_ms", options.hold_ms.to_string());
+    }
     if let Some(boot) = message.boot {
         said.insert("boot", format!("{boot:#018x}"));
     }
@@ -88,6 +93,13 @@ fn decoded(frame: &[u8]) -> BTreeMap<String, String> {
         say_order(&mut said, message.body);
     } else if kind == Kind::Controlled {
         say_row(&mut said, message.body);
+    } else if kind == Kind::Outcome && code == 2 {
+        say_tried(&mut said, message.body);
+    } else if kind == Kind::Register {
+        let labels = read_labels(message.body).expect("labels");
+        if !labels.is_empty() {
+            said.insert("labels", labels.join(" "));
+        }
     } else if kind == Kind::ClientHello {
         let mut key = String::new();
         message
@@ -140,6 +152,16 @@ fn say_row(said: &mut BTreeMap<&str, String>, body: &[u8]) {
     }
     said.insert("marks", format!("{:#04x}", body[44]));
     assert_eq!(body.len(), 48);
+}
+
+/// The two rows of a loss, the first of a worker that has a name; also as the code reads them.
+fn say_tried(said: &mut BTreeMap<&str, String>, body: &[u8]) {
+    let (first, rest) = body.split_at(4);
+    let (name, last) = rest[1..].split_at(rest[0].into());
+    said.insert("lost_by", number(first).to_string());
+    said.insert("called", String::from_utf8_lossy(name).into_owned());
+    said.insert("then_lost_by", number(&last[..4]).to_string());
+    assert_eq!(last[4..], [0], "no name");
 }
 
 /// The row of the page is also what the code takes it for.

@@ -5,12 +5,14 @@ mod common;
 use std::collections::VecDeque;
 
 use common::{Bytes, Packet};
-use taskyard_core::{Attempt, Epoch, Outcome, Refusal, Submit, TaskId, Verdict, WorkerId};
+use taskyard_core::{
+    Attempt, Epoch, Outcome, Priority, Refusal, Submit, TaskId, Verdict, WorkerId,
+};
 use taskyard_core::{Target, TaskHandle};
 use taskyard_protocol::remote::{
     Assignment, ClientEvent, ClientState, SubmitError, WorkerEvent, WorkerProfile, WorkerState,
 };
-use taskyard_protocol::wire::{Flags, Head, Header, Kind, WireError};
+use taskyard_protocol::wire::{Flags, Head, Header, Kind, SubmitOptions, WireError};
 use taskyard_protocol::{Incoming, Rejection, STILL_RUNS, SendError, Wire, write_outcome};
 
 const BOOT: u64 = 5;
@@ -129,6 +131,30 @@ fn tasks_wait_for_the_session_and_keep_their_order() {
         (client.state.outstanding(), client.state.quota()),
         (3, Some(100))
     );
+}
+
+#[test]
+fn a_submit_says_what_is_asked_for_and_nothing_else() {
+    let mut client = Client::new();
+    client.asked();
+    client.welcomed(1, 0, false);
+    client.wire.headers();
+    let mut sent = |submit: Submit| {
+        let (state, wire) = (&mut client.state, &mut client.wire);
+        state.submit(submit, None, bytes("in"), wire).unwrap();
+        let packet = wire.sent.pop_front().expect("it is sent");
+        (packet.message().options, packet.first.len())
+    };
+    let any = |task| Submit::new(TaskId(task), Target::Any);
+    // What says nothing has no section.
+    assert_eq!(sent(any(1)), (None, 34));
+    let options = SubmitOptions {
+        priority: Priority::MIN,
+        retries: 255,
+        hold_ms: 7,
+    };
+    let submit = any(2).priority(Priority::MIN).retries(255).hold_ms(7);
+    assert_eq!(sent(submit), (Some(options), 42));
 }
 
 #[test]
@@ -454,6 +480,7 @@ impl Worker {
             name: "w".into(),
             instance: 0xabcd_0000_0009,
             slots: 4,
+            labels: Vec::new(),
             prefetch: 0,
         };
         Self {

@@ -3,8 +3,10 @@
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
+use taskyard_core::Priority;
 use taskyard_protocol::wire::{
-    FRAMES_MAX, Flags, HEADER_LEN, Head, Header, Kind, Message, OriginTicket, VERSION, WireError,
+    FRAMES_MAX, Flags, HEADER_LEN, Head, Header, Kind, Message, OriginTicket, SubmitOptions,
+    VERSION, WireError,
 };
 
 const KINDS: [Kind; 30] = [
@@ -51,8 +53,8 @@ prop_compose! {
     ) -> Header {
         let (seq, ack, worker, id, epoch) = numbers;
         let (attempt, code, extra) = rest;
-        // In a message about an attempt this one announces a section.
-        let section = if kind.may_have_origin() { Flags::ORIGIN.to_byte() } else { 0 };
+        // In a message about an attempt, and in a submit, this one announces a section.
+        let section = if kind.may_have_origin() || kind.may_have_options() { 0x08 } else { 0 };
         let flags = Flags::from_byte(flags & FACTS & !section);
         Header { kind, flags, frames: 0, seq, ack, worker, id, epoch, attempt, code, extra }
     }
@@ -64,12 +66,17 @@ proptest! {
         header in headers(),
         name in option::of("[a-zé.:-]{1,120}"),
         deadlines in option::of(any::<(u32, u32)>()),
+        options in option::of((0..8_u8, any::<u8>(), any::<u32>())),
         boot in option::of(any::<u64>()),
         origin in option::of(any::<(u64, u64, u64)>()),
         payload in vec(any::<u8>(), 0..200),
     ) {
         let origin = origin.filter(|_| header.kind.may_have_origin());
         let origin = origin.map(|(client, task, ticket)| OriginTicket { client, task, ticket });
+        let options = options.filter(|_| header.kind.may_have_options());
+        let options = options.map(|(level, retries, hold_ms)| SubmitOptions {
+            priority: Priority::new(level), retries, hold_ms,
+        });
         let mut head = Head::new(&header);
         let mut flags = header.flags;
         if let Some(name) = &name {
@@ -79,6 +86,10 @@ proptest! {
         if let Some((start, finish)) = deadlines {
             head = head.deadlines(start, finish);
             flags = flags.with(Flags::DEADLINES);
+        }
+        if let Some(options) = &options {
+            head = head.options(options);
+            flags = flags.with(Flags::OPTIONS);
         }
         if let Some(boot) = boot {
             head = head.boot(boot);
@@ -93,6 +104,7 @@ proptest! {
             header: Header { flags, ..header },
             name: name.as_deref(),
             deadlines,
+            options,
             boot,
             origin,
             body: &payload,
@@ -110,7 +122,8 @@ proptest! {
     ) {
         bytes[..4].copy_from_slice(&[VERSION, kind.to_byte(), flags, frames]);
         if let Ok(message) = Message::decode(&bytes) {
-            let sections = if message.origin.is_some() { 0x2b } else { 0x23 };
+            let has_more = message.origin.is_some() || message.options.is_some();
+            let sections = if has_more { 0x2b } else { 0x23 };
             let facts = Flags::from_byte(flags & !sections);
             let mut head = Head::new(&Header { flags: facts, ..message.header });
             if let Some(name) = message.name {
@@ -118,6 +131,9 @@ proptest! {
             }
             if let Some((start, finish)) = message.deadlines {
                 head = head.deadlines(start, finish);
+            }
+            if let Some(options) = &message.options {
+                head = head.options(options);
             }
             if let Some(boot) = message.boot {
                 head = head.boot(boot);
@@ -141,6 +157,38 @@ proptest! {
         let head = head.origin(&origin);
         prop_assert_eq!(Message::decode(&head.as_slice()[..cut]), Err(WireError::Truncated));
     }
+}
+
+#[test]
+fn options_that_mean_nothing_are_refused() {
+    let with = |options: [u8; 8]| {
+        let mut header = Header::new(Kind::Submit);
+        header.flags = Flags::OPTIONS;
+        [&header.encode()[..], &options].concat()
+    };
+    let read = |options| Message::decode(&with(options)).map(|message| message.options);
+    let options = SubmitOptions {
+        priority: Priority::MAX,
+        retries: 255,
+        hold_ms: u32::MAX,
+    };
+    let most = [7, 255, 0, 0, 255, 255, 255, 255];
+    assert_eq!(read(most), Ok(Some(options)));
+    for (at, byte) in [(0, 8), (0, 255), (2, 1), (3, 1)] {
+        let mut wrong = most;
+        wrong[at] = byte;
+        assert_eq!(read(wrong), Err(WireError::Options), "{at}");
+    }
+    for cut in HEADER_LEN..HEADER_LEN + 8 {
+        let cut = Message::decode(&with(most)[..cut]).map(|message| message.options);
+        assert_eq!(cut, Err(WireError::Truncated));
+    }
+    // Elsewhere the bit announces nothing, or an origin.
+    let mut header = Header::new(Kind::Outcome);
+    header.flags = Flags::PART;
+    let frame = [&header.encode()[..], &most].concat();
+    let message = Message::decode(&frame).unwrap();
+    assert_eq!((message.options, message.body), (None, &most[..]));
 }
 
 #[test]

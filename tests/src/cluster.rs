@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use taskyard_core::{Outcome, Submit, TaskId};
 use taskyard_zmq::{
-    ClientEvent, ClientOptions, ConnectionDir, Context, Credentials, RemoteClient, Role, ZmqPayload,
+    ClientEvent, ClientOptions, ConnectionDir, Context, Credentials, RemoteClient, Role, TriedWorker,
+    ZmqPayload,
 };
 
 /// Long enough for a loaded machine; only a failure waits for it.
@@ -183,7 +184,8 @@ impl ControllerProcess {
 }
 
 /// Starts a process with workers that come in by this connection file: `args` are how many, and
-/// another endpoint if they shall connect to one; one worker if it is empty.
+/// another endpoint if they shall connect to one, or `label=…` for a label of each; one worker if it
+/// is empty.
 ///
 /// # Panics
 /// If it does not start.
@@ -237,6 +239,8 @@ pub struct Seen {
     pub part: bool,
     /// The result's frames.
     pub frames: Vec<Vec<u8>>,
+    /// The names of the workers that lost or failed it, if it was lost.
+    pub tried: Vec<String>,
 }
 
 /// Submits a task with a payload of one frame.
@@ -264,6 +268,7 @@ pub fn next_outcome(client: &mut RemoteClient) -> Seen {
             attempts,
             part,
             payload,
+            tried,
         }) = event
         {
             let frames = payload
@@ -272,6 +277,7 @@ pub fn next_outcome(client: &mut RemoteClient) -> Seen {
                 .map(<[u8]>::to_vec)
                 .collect();
             let worker = worker.map(|(worker, _)| worker.0);
+            let name = |tried: TriedWorker| tried.name.map(String::from).unwrap_or_default();
             return Seen {
                 task,
                 outcome,
@@ -279,6 +285,7 @@ pub fn next_outcome(client: &mut RemoteClient) -> Seen {
                 worker,
                 part,
                 frames,
+                tried: tried.into_iter().map(name).collect(),
             };
         }
     }

@@ -69,6 +69,9 @@ pub enum Error {
          127.0.0.1 or ipc://, build with libsodium, or accept it with --insecure-network"
     )]
     InsecureNetwork(Endpoint),
+    /// A worker has at most 8 labels of 1 to 63 bytes each; the caller.
+    #[error("a worker has at most 8 labels, and each has at least 1 and at most 63 bytes")]
+    Labels,
     /// A name has 1 to 255 bytes; the caller.
     #[error("a worker's name of {0} bytes: it has at least 1 and at most 255")]
     Name(usize),

@@ -100,5 +100,6 @@ pub use stop::StopFlag;
 pub use sys::{Context, ContextOptions};
 pub use taskyard_protocol::remote::{Assignment, ClientEvent, Repeats, WorkerEvent};
 pub use taskyard_protocol::{
-    Answer, ControlOrder, OrderRefusal, Owner, Page, TopicRef, Which, WorkerRef,
+    Answer, ControlOrder, OrderRefusal, Owner, Page, TopicRef, TriedWorker, Which,
+    WorkerDescription, WorkerNames, WorkerRef,
 };

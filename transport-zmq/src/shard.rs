@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use taskyard_dispatcher::{Clock, Dispatcher, Port, Unpark};
-use taskyard_protocol::{Incoming, SessionOptions, SessionStats, Sessions, Side};
+use taskyard_protocol::{Incoming, SessionOptions, SessionStats, Sessions, Side, WorkerNames};
 
 use crate::log::LogBudget;
 use crate::message::ZmqPayload;
@@ -73,6 +73,8 @@ pub struct ShardOptions {
     /// the same for all shards, and for the controllers that follow each other at these endpoints.
     /// By default it is random, and results of an earlier controller are dropped.
     pub ticket_key: u128,
+    /// The workers' names: the same directory for all shards of a controller.
+    pub names: WorkerNames,
 }
 
 impl ShardOptions {
@@ -91,6 +93,7 @@ impl ShardOptions {
             peers_max: 1 << 16,
             boot: taskyard_dispatcher::random_u64(),
             ticket_key: random_key(),
+            names: WorkerNames::default(),
         }
     }
 }
@@ -152,6 +155,7 @@ impl Shard {
             sessions.silence_max_ms = u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
         }
         sessions.peers_max = options.peers_max;
+        sessions.names = options.names.clone();
         Ok(Self {
             poll,
             events: Events::with_capacity(8),

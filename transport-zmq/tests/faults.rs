@@ -543,10 +543,12 @@ fn who_is_there_is_known_without_asking_them() {
                 question: answered,
                 alive,
                 worker,
+                name,
                 age_ms,
             }) = client.wait(Duration::from_secs(30)).unwrap()
             {
                 assert_eq!(answered, question);
+                assert!(worker.is_none() || name.as_deref() == Some("w"));
                 return (alive, worker, age_ms);
             }
         }

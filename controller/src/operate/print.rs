@@ -1,12 +1,16 @@
 //! Answers of the controller as aligned columns, or as a line of JSON each. All that is printed are
-//! numbers and words of ours, so nothing needs to be quoted.
+//! numbers and words of ours, but for the workers' names and labels: those are quoted, and what a
+//! terminal might obey is escaped.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::iter;
 
 use taskyard_core::{
     ClientId, Explanation, Instant, Phase, Priority, Target, TaskInfo, WorkerId, WorkerInfo,
     WorkerPhase,
 };
+use taskyard_zmq::WorkerDescription;
 
 /// Writes answers.
 pub(super) struct Printer<W> {
@@ -61,15 +65,32 @@ impl<W: Write> Printer<W> {
         )
     }
 
-    pub(super) fn workers(&mut self, rows: &[WorkerInfo]) -> io::Result<()> {
+    pub(super) fn workers(
+        &mut self,
+        rows: &[WorkerInfo],
+        described: &[WorkerDescription],
+    ) -> io::Result<()> {
         self.heading(format_args!(
-            "{:<8} {:<10} {:<8} {:>5} {:>8} {:>6} {:>6} {:>8} {:>10}",
-            "WORKER", "EPOCH", "STATE", "SLOTS", "PREFETCH", "FREE", "TAKEN", "WAITING", "AGE_MS"
+            "{:<8} {:<10} {:<8} {:>5} {:>8} {:>6} {:>6} {:>8} {:>10}  {:<16} {}",
+            "WORKER",
+            "EPOCH",
+            "STATE",
+            "SLOTS",
+            "PREFETCH",
+            "FREE",
+            "TAKEN",
+            "WAITING",
+            "AGE_MS",
+            "NAME",
+            "LABELS"
         ))?;
-        rows.iter().try_for_each(|row| self.worker(row))
+        let unknown = WorkerDescription::default();
+        let described = described.iter().chain(iter::repeat(&unknown));
+        let mut rows = rows.iter().zip(described);
+        rows.try_for_each(|(row, who)| self.worker(row, who))
     }
 
-    fn worker(&mut self, row: &WorkerInfo) -> io::Result<()> {
+    fn worker(&mut self, row: &WorkerInfo, who: &WorkerDescription) -> io::Result<()> {
         let WorkerInfo {
             worker: WorkerId(worker),
             epoch,
@@ -87,13 +108,17 @@ impl<W: Write> Printer<W> {
                 self.out,
                 "{{\"worker\":{worker},\"epoch\":{epoch},\"state\":\"{state}\",\"slots\":{slots},\
                  \"prefetch\":{prefetch},\"free\":{free},\"taken\":{taken},\
-                 \"waiting\":{waiting},\"age_ms\":{age_ms}}}"
+                 \"waiting\":{waiting},\"age_ms\":{age_ms},\"name\":{},\"labels\":[{}]}}",
+                who.name.as_deref().map_or("null".into(), quoted),
+                joined(&who.labels, quoted)
             );
         }
         writeln!(
             self.out,
             "{worker:<8} {epoch:<10} {state:<8} {slots:>5} {prefetch:>8} {free:>6} {taken:>6} \
-             {waiting:>8} {age_ms:>10}"
+             {waiting:>8} {age_ms:>10}  {:<16} {}",
+            who.name.as_deref().map_or("-".into(), shown),
+            joined(&who.labels, shown)
         )
     }
 
@@ -270,5 +295,53 @@ const fn worker_word(phase: WorkerPhase) -> &'static str {
         WorkerPhase::Draining => "draining",
         WorkerPhase::Away => "away",
         WorkerPhase::Lost => "lost",
+    }
+}
+
+/// A word of a worker's, for a terminal.
+fn shown(text: &str) -> String {
+    let mut shown = String::new();
+    for letter in text.chars() {
+        match letter {
+            letter if letter.is_control() => shown.extend(letter.escape_default()),
+            letter => shown.push(letter),
+        }
+    }
+    shown
+}
+
+/// The same as a string of JSON.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => quoted.extend(['\\', letter]),
+            letter if letter.is_control() => {
+                // A string takes all that it is given. Control characters have at most 16 bits.
+                let _ = write!(quoted, "\\u{:04x}", u32::from(letter));
+            }
+            letter => quoted.push(letter),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+fn joined(texts: &[Box<str>], each: impl Fn(&str) -> String) -> String {
+    let texts: Vec<_> = texts.iter().map(|text| each(text)).collect();
+    texts.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_can_neither_move_the_cursor_nor_break_out_of_its_quotes() {
+        let name = "gpu\u{1b}[2J\"\\é\n";
+        assert_eq!(shown(name), "gpu\\u{1b}[2J\"\\é\\n");
+        assert_eq!(quoted(name), r#""gpu\u001b[2J\"\\é\u000a""#);
+        let labels = [Box::from("a"), Box::from("b\"")];
+        assert_eq!(joined(&labels, quoted), r#""a","b\"""#);
     }
 }

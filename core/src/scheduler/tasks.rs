@@ -373,7 +373,7 @@ impl Scheduler {
             record.history = self.histories.take();
         }
         if let Some(history) = self.histories.get_mut(record.history) {
-            history.add(WorkerId(record.worker), worker.name);
+            history.add(WorkerId(record.worker), record.epoch, worker.name);
         }
     }
 

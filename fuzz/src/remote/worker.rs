@@ -44,6 +44,7 @@ impl WorkerStage {
             name: "w".into(),
             instance: 0x5eed,
             slots: SLOTS,
+            labels: Vec::new(),
             prefetch: PREFETCH,
         };
         Self {

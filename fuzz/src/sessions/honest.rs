@@ -185,6 +185,7 @@ impl Worker {
             name: name_of(name).into(),
             instance,
             slots: 2,
+            labels: Vec::new(),
             prefetch: 1,
         };
         Self {

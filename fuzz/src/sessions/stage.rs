@@ -120,6 +120,7 @@ impl Stage {
         assert!(counts.hellos_awaited <= AWAITED_MAX, "{counts:?}");
         assert!(counts.registrations_awaited <= AWAITED_MAX, "{counts:?}");
         assert!(counts.departures <= AWAITED_MAX, "{counts:?}");
+        assert!(counts.questions <= AWAITED_MAX, "{counts:?}");
         assert!(
             counts.client_places <= config().clients as usize,
             "{counts:?}"

@@ -6,7 +6,8 @@ use taskyard_dispatcher::{Answer, Event, OrderRefusal};
 use super::{Asked, ClientSessions};
 use crate::codes::Rejection;
 use crate::control::{ControlOrder, Request, write_answer};
-use crate::peer::{FromInline, Outbox, Side};
+use crate::names::WorkerNames;
+use crate::peer::{FromInline, Outbox};
 use crate::sessions::{SessionStats, Turn};
 use crate::wire::{Head, Header, Kind, Message};
 
@@ -30,6 +31,7 @@ impl ClientSessions {
             return turn.reject(Rejection::Malformed, 0);
         };
         let asked = Asked {
+            side: turn.side,
             peer: turn.peer,
             question: message.header.id,
             order: message.header.code,
@@ -37,14 +39,14 @@ impl ClientSessions {
         let authority = turn.out.authority(turn.side, turn.peer);
         if !order.is_allowed(authority, me) {
             turn.stats.forbidden += 1;
-            return refuse(asked, OrderRefusal::Forbidden, turn);
+            return self.refuse_order(asked, OrderRefusal::Forbidden, turn);
         }
         let Some(entry) = self.peers.get_mut(turn.peer) else {
             return;
         };
         if entry.orders >= ORDERS_MAX {
             turn.stats.orders_refused += 1;
-            return refuse(asked, OrderRefusal::Busy, turn);
+            return self.refuse_order(asked, OrderRefusal::Busy, turn);
         }
         entry.orders += 1;
         self.token_last += 1;
@@ -70,32 +72,35 @@ impl ClientSessions {
         };
         if let Some(entry) = self.peers.get_mut(asked.peer) {
             entry.orders = entry.orders.saturating_sub(1);
-            send_answer(asked, answer, out, stats);
+            send_answer(asked, answer, &self.names, out, stats);
         }
     }
-}
 
-fn refuse<P: FromInline>(
-    asked: Asked,
-    refusal: OrderRefusal,
-    turn: &mut Turn<'_, P, impl Outbox<P>>,
-) {
-    send_answer(asked, &Answer::Refused(refusal), turn.out, turn.stats);
+    fn refuse_order<P: FromInline>(
+        &self,
+        asked: Asked,
+        refusal: OrderRefusal,
+        turn: &mut Turn<'_, P, impl Outbox<P>>,
+    ) {
+        let answer = Answer::Refused(refusal);
+        send_answer(asked, &answer, &self.names, turn.out, turn.stats);
+    }
 }
 
 fn send_answer<P: FromInline>(
     asked: Asked,
     answer: &Answer,
+    names: &WorkerNames,
     out: &mut impl Outbox<P>,
     stats: &mut SessionStats,
 ) {
     let mut header = Header::new(Kind::Controlled);
     (header.id, header.code) = (asked.question, asked.order);
-    let bytes = write_answer(&mut header, answer);
+    let bytes = write_answer(&mut header, answer, names);
     let payload = P::from_inline(&bytes);
     let sent = match payload {
         Some(payload) => out.send(
-            Side::Client,
+            asked.side,
             asked.peer,
             &mut Head::new(&header),
             Some(payload),
@@ -103,8 +108,8 @@ fn send_answer<P: FromInline>(
         // The sessions carry a type of payload that is shorter than a page.
         None => {
             let refusal = Answer::Refused(OrderRefusal::TooLarge);
-            let _empty = write_answer(&mut header, &refusal);
-            out.send(Side::Client, asked.peer, &mut Head::new(&header), None)
+            let _empty = write_answer(&mut header, &refusal, names);
+            out.send(asked.side, asked.peer, &mut Head::new(&header), None)
         }
     };
     stats.unsent += u64::from(sent.is_err());

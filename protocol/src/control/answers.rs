@@ -7,6 +7,7 @@ use taskyard_core::{
 use taskyard_dispatcher::{Answer, OrderRefusal, Page};
 
 use super::{code, u32_at, u64_at};
+use crate::names::{WorkerDescription, WorkerNames, read_descriptions};
 use crate::wire::{Header, WireError};
 
 /// Bytes of a row of the list of tasks, and of the list of workers.
@@ -22,12 +23,17 @@ const IS_PART: u8 = 4;
 const NS_PER_MS: u64 = 1_000_000;
 
 /// Writes an answer into the header of a [`Controlled`](crate::wire::Kind::Controlled), all but the
-/// numbers of question and order, and returns its payload.
+/// numbers of question and order, and returns its payload. A list of workers gets their names.
 #[must_use]
-pub fn write_answer(header: &mut Header, answer: &Answer) -> Vec<u8> {
+pub fn write_answer(header: &mut Header, answer: &Answer, names: &WorkerNames) -> Vec<u8> {
     match answer {
         Answer::Tasks(page) => write_page(header, page, write_task),
-        Answer::Workers(page) => write_page(header, page, write_worker),
+        Answer::Workers(page) => {
+            let mut bytes = write_page(header, page, write_worker);
+            let workers = page.rows.iter().map(|row| (row.worker, row.epoch));
+            names.write_descriptions(workers, &mut bytes);
+            bytes
+        }
         Answer::Depth { waiting, pooled } => {
             let counts = waiting.iter().chain([pooled]);
             counts.flat_map(|count| count.to_le_bytes()).collect()
@@ -55,7 +61,11 @@ pub fn read_answer(header: &Header, payload: &[u8]) -> Result<Answer, WireError>
     }
     Ok(match header.code {
         code::LIST => Answer::Tasks(read_page(header, payload, read_task)?),
-        code::WORKERS => Answer::Workers(read_page(header, payload, read_worker)?),
+        code::WORKERS => {
+            let (rows, descriptions) = split_workers(header, payload)?;
+            read_descriptions(descriptions, header.epoch as usize)?;
+            Answer::Workers(read_page(header, rows, read_worker)?)
+        }
         code::DEPTH => {
             let bytes: &[u8; DEPTH_LEN] = payload.try_into().map_err(|_| WireError::Body)?;
             Answer::Depth {
@@ -74,6 +84,31 @@ pub fn read_answer(header: &Header, payload: &[u8]) -> Result<Answer, WireError>
         code::CANCEL | code::HOLD | code::RELEASE | code::DRAIN => Answer::Done,
         other => return Err(WireError::Code(other)),
     })
+}
+
+/// Name and labels of each worker of a list, in its order; empty for all other answers.
+///
+/// # Errors
+/// As for [`read_answer`].
+pub fn read_worker_descriptions(
+    header: &Header,
+    payload: &[u8],
+) -> Result<Vec<WorkerDescription>, WireError> {
+    if header.code != code::WORKERS || header.extra != 0 {
+        return Ok(Vec::new());
+    }
+    let (_, descriptions) = split_workers(header, payload)?;
+    read_descriptions(descriptions, header.epoch as usize)
+}
+
+/// The rows of a list of workers, and what stands behind them.
+fn split_workers<'a>(
+    header: &Header,
+    payload: &'a [u8],
+) -> Result<(&'a [u8], &'a [u8]), WireError> {
+    let rows = (header.epoch as usize).checked_mul(WORKER_LEN);
+    rows.and_then(|rows| payload.split_at_checked(rows))
+        .ok_or(WireError::Body)
 }
 
 const fn refusal_to_code(refusal: OrderRefusal) -> u16 {
@@ -343,7 +378,9 @@ mod tests {
     fn survives(order: u8, answer: &Answer) {
         let mut header = Header::new(Kind::Controlled);
         header.code = order;
-        let payload = write_answer(&mut header, answer);
+        let names = WorkerNames::default();
+        names.note((WorkerId(3), Epoch(17)), "gpu-7", &["gpu", "big"]);
+        let payload = write_answer(&mut header, answer, &names);
         assert_eq!(read_answer(&header, &payload).as_ref(), Ok(answer));
         // A payload of another length is never taken for one.
         for length in 0..payload.len() {

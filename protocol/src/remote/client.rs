@@ -24,9 +24,11 @@ use taskyard_core::{ClientId, Epoch, Outcome, Submit, Target, TaskId, WorkerId};
 use taskyard_dispatcher::Answer;
 
 use crate::codes::{Rejection, Topic, is_of_session, read_outcome};
+use crate::labels::is_label;
+use crate::names::{TriedWorker, WorkerDescription, read_tried};
 use crate::peer::{FromInline, Incoming, SendError, Wire, payload_len};
-use crate::remote::{PayloadMax, Standing, read_known, read_payload};
-use crate::wire::{Flags, Head, Header, Kind, Message, NAME_MAX, WireError};
+use crate::remote::{PayloadMax, Standing, payload_bytes, read_known, read_payload};
+use crate::wire::{Flags, Head, Header, Kind, Message, NAME_MAX, SubmitOptions, WireError};
 
 /// Outcomes that may stay unacknowledged; submits carry the number, so this matters only while
 /// there are none.
@@ -67,6 +69,9 @@ pub enum ClientEvent<P> {
         part: bool,
         /// The result, or what the worker says about its failure.
         payload: Option<P>,
+        /// Of a task that was [lost](Outcome::WorkerLost): the workers that lost or failed it, the
+        /// last few of them, the latest last.
+        tried: Vec<TriedWorker>,
     },
     /// An execution was lost with its worker, and the task runs again. Nothing need be done. It is
     /// told at most once for each.
@@ -77,6 +82,8 @@ pub enum ClientEvent<P> {
         attempt: u8,
         /// The worker that was lost with it.
         worker: (WorkerId, Epoch),
+        /// Its name, if the controller knows it.
+        name: Option<Box<str>>,
     },
     /// Answers [`is_alive`](ClientState::is_alive).
     Alive {
@@ -86,6 +93,8 @@ pub enum ClientEvent<P> {
         alive: Option<bool>,
         /// Its place and present or last incarnation, if it is known.
         worker: Option<(WorkerId, Epoch)>,
+        /// Its name, if the controller knows it.
+        name: Option<Box<str>>,
         /// How old that knowledge is, in milliseconds.
         age_ms: u32,
     },
@@ -95,6 +104,8 @@ pub enum ClientEvent<P> {
         question: u64,
         /// What there is to say.
         answer: Answer,
+        /// Names and labels of the workers of a list, in its order; empty for all other answers.
+        workers: Vec<WorkerDescription>,
     },
     /// The controller refuses the session, or could not understand a message.
     Rejected(Rejection),
@@ -110,6 +121,9 @@ pub enum SubmitError {
     /// The client has said goodbye.
     #[error("the client has said goodbye")]
     Left,
+    /// The target is a label, and its text is missing, empty or longer than 63 bytes.
+    #[error("a label has 1 to 63 bytes")]
+    Label,
     /// The target is a name, and the name is missing, empty or longer than 255 bytes.
     #[error("a worker's name has 1 to 255 bytes")]
     Name,
@@ -139,13 +153,24 @@ struct Session {
     payload_max: PayloadMax,
 }
 
+/// Whom a task is for, as the controller is told.
+#[derive(Debug)]
+enum Addressee {
+    /// What the submit's target says.
+    Target,
+    /// The worker with this name.
+    Named(Box<str>),
+    /// A worker with this label.
+    Labelled(Box<str>),
+}
+
 /// A task without an outcome.
 #[derive(Debug)]
 struct Kept<P> {
     /// The n-th submit of this client: the order of sending again.
     order: u64,
     submit: Submit,
-    name: Option<Box<str>>,
+    addressee: Addressee,
     payload: P,
     /// The record that it was sent to last.
     sent_to: Option<Record>,
@@ -281,12 +306,45 @@ impl<P: FromInline> ClientState<P> {
         payload: P,
         wire: &mut impl Wire<P>,
     ) -> Result<(), SubmitError> {
+        let addressee = match (name, submit.target) {
+            (Some(name), _) if !name.is_empty() && name.len() <= NAME_MAX => {
+                Addressee::Named(name.into())
+            }
+            (Some(_), _) | (None, Target::Named(_)) => return Err(SubmitError::Name),
+            // Its digest is this process's own.
+            (None, Target::Label(_)) => return Err(SubmitError::Label),
+            (None, _) => Addressee::Target,
+        };
+        self.take(submit, addressee, payload, wire)
+    }
+
+    /// As [`submit`](Self::submit), for whichever worker that has this label is least busy,
+    /// whatever the submit has for a target.
+    ///
+    /// # Errors
+    /// See [`SubmitError`]; the payload is dropped.
+    pub fn submit_to_label(
+        &mut self,
+        submit: Submit,
+        label: &str,
+        payload: P,
+        wire: &mut impl Wire<P>,
+    ) -> Result<(), SubmitError> {
+        if !is_label(label) {
+            return Err(SubmitError::Label);
+        }
+        self.take(submit, Addressee::Labelled(label.into()), payload, wire)
+    }
+
+    fn take(
+        &mut self,
+        submit: Submit,
+        addressee: Addressee,
+        payload: P,
+        wire: &mut impl Wire<P>,
+    ) -> Result<(), SubmitError> {
         if self.standing == Standing::Left {
             return Err(SubmitError::Left);
-        }
-        let is_named = name.is_some() || matches!(submit.target, Target::Named(_));
-        if is_named && name.is_none_or(|name| name.is_empty() || name.len() > NAME_MAX) {
-            return Err(SubmitError::Name);
         }
         if self.kept.contains_key(&submit.task) {
             return Err(SubmitError::Duplicate);
@@ -295,7 +353,7 @@ impl<P: FromInline> ClientState<P> {
         let kept = Kept {
             order: self.submitted,
             submit,
-            name: name.map(Into::into),
+            addressee,
             payload,
             sent_to: None,
             cancelled: false,
@@ -440,8 +498,8 @@ impl<P: FromInline> ClientState<P> {
             Kind::Welcome => return Ok(self.handle_welcome(&message, wire)),
             Kind::WhoAreYou => self.hello(wire),
             Kind::Rejected => return Ok(Some(self.handle_rejected(header))),
-            Kind::Notice if header.code == 0 => return Ok(self.handle_notice(header)),
-            Kind::Alive => return Ok(Some(read_alive(header))),
+            Kind::Notice if header.code == 0 => return Ok(self.handle_notice(&message)),
+            Kind::Alive => return Ok(Some(read_alive(&message))),
             Kind::Controlled => return control::read_controlled(&message, incoming).map(Some),
             Kind::Ping => {
                 let mut pong = Header::new(Kind::Pong);
@@ -519,6 +577,10 @@ impl<P: FromInline> ClientState<P> {
         let header = &message.header;
         let payload = read_payload(message, incoming)?;
         let (outcome, worker) = read_outcome(header).ok_or(WireError::Code(header.code))?;
+        let (payload, tried) = match outcome {
+            Outcome::WorkerLost => (None, read_tried(&payload_bytes(payload.as_ref()))?),
+            _ => (payload, Vec::new()),
+        };
         let task = TaskId(header.id);
         let part = header.flags.has(Flags::PART);
         let is_present = is_of_session(header, self.session_number);
@@ -550,6 +612,7 @@ impl<P: FromInline> ClientState<P> {
             attempts,
             part,
             payload,
+            tried,
         }))
     }
 
@@ -565,7 +628,8 @@ impl<P: FromInline> ClientState<P> {
     }
 
     /// One that comes behind the outcome, from a connection before this one, is no news.
-    fn handle_notice(&self, header: &Header) -> Option<ClientEvent<P>> {
+    fn handle_notice(&self, message: &Message<'_>) -> Option<ClientEvent<P>> {
+        let header = &message.header;
         let task = TaskId(header.id);
         self.kept
             .contains_key(&task)
@@ -573,6 +637,7 @@ impl<P: FromInline> ClientState<P> {
                 task,
                 attempt: header.attempt,
                 worker: (WorkerId(header.worker), Epoch(header.epoch)),
+                name: message.name.map(Into::into),
             })
     }
 
@@ -603,12 +668,7 @@ impl<P: FromInline> ClientState<P> {
         let record = session.record;
         let was_elsewhere = kept.sent_to.is_some_and(|earlier| earlier != record);
         kept.submit.resent |= was_elsewhere;
-        let mut head = submit_head(
-            &kept.submit,
-            kept.name.as_deref(),
-            self.sent + 1,
-            self.received,
-        );
+        let mut head = submit_head(&kept.submit, &kept.addressee, self.sent + 1, self.received);
         let too_large = session.payload_max.is_exceeded_by(&kept.payload);
         if too_large {
             // Sent, it would break the connection, and again in each session. Announced and
@@ -636,7 +696,8 @@ impl<P: FromInline> ClientState<P> {
     }
 }
 
-fn read_alive<P>(header: &Header) -> ClientEvent<P> {
+fn read_alive<P>(message: &Message<'_>) -> ClientEvent<P> {
+    let header = &message.header;
     let alive = match header.code {
         0 => Some(false),
         1 => Some(true),
@@ -647,11 +708,12 @@ fn read_alive<P>(header: &Header) -> ClientEvent<P> {
         question: header.id,
         alive,
         worker: known.then_some((WorkerId(header.worker), Epoch(header.epoch))),
+        name: message.name.map(Into::into),
         age_ms: header.seq,
     }
 }
 
-fn submit_head(submit: &Submit, name: Option<&str>, seq: u32, ack: u32) -> Head {
+fn submit_head(submit: &Submit, addressee: &Addressee, seq: u32, ack: u32) -> Head {
     let mut header = Header::new(Kind::Submit);
     header.seq = seq;
     header.ack = ack;
@@ -660,14 +722,17 @@ fn submit_head(submit: &Submit, name: Option<&str>, seq: u32, ack: u32) -> Head 
     if submit.resent {
         header.flags = header.flags.with(Flags::RESENT);
     }
-    let topic = match (name, submit.target) {
-        // Version 1 has no word for a label: without a name, this is refused as malformed.
-        (Some(_), _) | (None, Target::Named(_) | Target::Label(_)) => Topic::Named,
-        (None, Target::Any) => Topic::Any,
-        (None, Target::All) => Topic::All,
-        (None, Target::Worker(worker)) => {
+    let (topic, name) = match (addressee, submit.target) {
+        (Addressee::Named(name), _) => (Topic::Named, Some(name)),
+        (Addressee::Labelled(label), _) => (Topic::Label, Some(label)),
+        (Addressee::Target, Target::All) => (Topic::All, None),
+        (Addressee::Target, Target::Worker(worker)) => {
             header.worker = worker.0;
-            Topic::Worker
+            (Topic::Worker, None)
+        }
+        // A name or a label has an addressee of its own.
+        (Addressee::Target, Target::Any | Target::Named(_) | Target::Label(_)) => {
+            (Topic::Any, None)
         }
     };
     header.code = topic.to_code();
@@ -675,10 +740,19 @@ fn submit_head(submit: &Submit, name: Option<&str>, seq: u32, ack: u32) -> Head 
     if let Some(name) = name {
         head = head.name(name);
     }
-    match (submit.start_within_ms, submit.finish_within_ms) {
+    head = match (submit.start_within_ms, submit.finish_within_ms) {
         (0, 0) => head,
         (start_within_ms, finish_within_ms) => head.deadlines(start_within_ms, finish_within_ms),
+    };
+    let options = SubmitOptions {
+        priority: submit.priority,
+        retries: submit.retries_on_failure,
+        hold_ms: submit.hold_ms,
+    };
+    if options == SubmitOptions::default() {
+        return head;
     }
+    head.options(&options)
 }
 
 impl<P> fmt::Debug for ClientState<P> {

@@ -28,6 +28,7 @@ use taskyard_core::{Attempt, Epoch, TaskHandle, Verdict, WorkerId};
 use taskyard_dispatcher::Payload;
 
 use crate::codes::{Rejection, STILL_RUNS, verdict_to_code};
+use crate::labels::write_labels;
 use crate::peer::{FromInline, Incoming, SendError, Wire, payload_len};
 use crate::remote::{PayloadMax, Standing, read_known, read_payload};
 use crate::wire::{Flags, Head, Header, Kind, Message, NAME_MAX, OriginTicket, WireError};
@@ -50,6 +51,8 @@ pub struct WorkerProfile {
     /// waits while another worker might run it, until it is asked back; and if this worker is lost,
     /// it counts as started.
     pub prefetch: u16,
+    /// What tasks may ask for: up to 8 labels of 1 to 63 bytes each.
+    pub labels: Vec<String>,
 }
 
 /// One attempt that this worker was given.
@@ -177,7 +180,7 @@ const LATEST_BYTES_MAX: usize = 1 << 20;
 /// }
 ///
 /// let mut wire = Sent(Vec::new());
-/// let profile = WorkerProfile { name: "w1".into(), instance: 0x5eed, slots: 1, prefetch: 0 };
+/// let profile = WorkerProfile { name: "w1".into(), instance: 0x5eed, slots: 1, prefetch: 0, labels: vec![] };
 /// let mut worker = WorkerState::<Bytes>::new(profile);
 /// let question = Header::new(Kind::WhoAreYou).encode();
 /// worker.handle_message(&question, Incoming::Alone, &mut wire).unwrap();
@@ -210,7 +213,8 @@ impl<P: FromInline> WorkerState<P> {
     /// A worker that has not met its controller.
     ///
     /// # Panics
-    /// The name is empty or longer than 255 bytes: check it where it enters the program.
+    /// The name is empty or longer than 255 bytes, or the labels are too many, too long, or do not
+    /// fit this type of payload: check them where they enter the program.
     #[must_use]
     pub fn new(profile: WorkerProfile) -> Self {
         assert!(
@@ -220,6 +224,10 @@ impl<P: FromInline> WorkerState<P> {
         assert!(
             profile.name.len() <= NAME_MAX,
             "a worker's name has at most {NAME_MAX} bytes"
+        );
+        assert!(
+            profile.labels.is_empty() || P::from_inline(&write_labels(&profile.labels)).is_some(),
+            "a payload has room for the labels"
         );
         Self {
             profile,
@@ -679,7 +687,11 @@ impl<P: FromInline> WorkerState<P> {
         if self.settled {
             header.flags = header.flags.with(Flags::NO_REDIRECT);
         }
-        wire.send(&mut Head::new(&header).name(&self.profile.name), None)?;
+        let labels = match &self.profile.labels[..] {
+            [] => None,
+            labels => P::from_inline(&write_labels(labels)),
+        };
+        wire.send(&mut Head::new(&header).name(&self.profile.name), labels)?;
         self.number = header.seq;
         self.standing = Standing::Awaiting;
         Ok(())
@@ -791,6 +803,7 @@ mod tests {
             instance: 3,
             slots: 2,
             prefetch: 0,
+            labels: Vec::new(),
         };
         let mut worker = WorkerState::<Bytes>::new(profile);
         worker.register(&mut wire);

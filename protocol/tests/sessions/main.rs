@@ -6,5 +6,8 @@ mod common;
 mod anybody;
 mod clients;
 mod control;
+mod named;
 mod support;
+mod watchers;
+mod wishes;
 mod workers;

@@ -1,6 +1,7 @@
-//! A worker process for the tests: `task-worker CONNECTION_FILE PREFIX COUNT [ENDPOINT]` runs COUNT
-//! workers named PREFIX.0, PREFIX.1, … until its standard input closes or it is killed. They
-//! connect to where the connection file says, or, with its key, to another endpoint.
+//! A worker process for the tests: `task-worker CONNECTION_FILE PREFIX COUNT [ENDPOINT | label=L]…` runs
+//! COUNT workers named PREFIX.0, PREFIX.1, … until its standard input closes or it is killed. They
+//! connect to where the connection file says, or, with its key, to another endpoint, and each has
+//! all these labels.
 //!
 //! A payload is a command: `echo TEXT` gives the text back, `fail` fails, `sleep MS` takes its
 //! time, `exit` ends the process at once, as a crash would.
@@ -14,13 +15,16 @@ use taskyard_zmq::{Context, ContextOptions, HostOptions, StopFlag, WorkerHost, Z
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [file, prefix, count, elsewhere @ ..] = args.as_slice() else {
-        return Err("usage: task-worker CONNECTION_FILE PREFIX COUNT [ENDPOINT]".into());
+    let [file, prefix, count, more @ ..] = args.as_slice() else {
+        return Err("usage: task-worker CONNECTION_FILE PREFIX COUNT [ENDPOINT | label=L]...".into());
     };
     let context = Context::new(ContextOptions::default())?;
     let mut options = HostOptions::from_connection_file(file)?;
-    if let Some(endpoint) = elsewhere.first() {
-        options.endpoint = endpoint.parse()?;
+    for argument in more {
+        match argument.strip_prefix("label=") {
+            Some(label) => options.labels.push(label.to_owned()),
+            None => options.endpoint = argument.parse()?,
+        }
     }
     let names = (0..count.parse::<u32>()?).map(|index| format!("{prefix}.{index}"));
     let mut host = WorkerHost::connect(&context, &options, names)?;

@@ -216,6 +216,7 @@ impl Client<'_> {
                 attempts,
                 part,
                 payload,
+                ..
             } => {
                 let (place, epoch) = match (outcome, worker) {
                     // How many parts there were, and how many were completed.
@@ -243,6 +244,7 @@ impl Client<'_> {
                 task,
                 attempt,
                 worker: (worker, epoch),
+                ..
             } => {
                 self.journal.write(&Fact::Noticed {
                     client,

@@ -161,6 +161,23 @@ impl RemoteClient {
         Ok(self.state.submit(submit, name, payload, self.link.wire())?)
     }
 
+    /// Submits a task for whichever worker that has this label is least busy, whatever the submit's
+    /// target says. With [`Target::Any`](taskyard_core::Target::Any) it may be started as often as
+    /// such a task.
+    ///
+    /// # Errors
+    /// [`Error::Submit`]: the number is in use, or the label is none. A refusal of the controller's
+    /// is an outcome.
+    pub fn submit_to_label(
+        &mut self,
+        submit: Submit,
+        label: &str,
+        payload: ZmqPayload,
+    ) -> Result<(), Error> {
+        let wire = self.link.wire();
+        Ok(self.state.submit_to_label(submit, label, payload, wire)?)
+    }
+
     /// Asks for a task to be cancelled: its outcome says whether it was. False if it has its
     /// outcome already.
     pub fn cancel(&mut self, task: TaskId) -> bool {

@@ -39,6 +39,8 @@ pub struct HostOptions {
     pub slots: u16,
     /// Tasks that each is sent beyond those.
     pub prefetch: u16,
+    /// The labels of each: up to 8, of 1 to 63 bytes.
+    pub labels: Vec<String>,
     /// What each shows there.
     pub credentials: Credentials,
 }
@@ -51,6 +53,7 @@ impl HostOptions {
             endpoint,
             slots: 1,
             prefetch: 0,
+            labels: Vec::new(),
             credentials: Credentials::None,
         }
     }
@@ -131,6 +134,7 @@ impl WorkerHost {
             let profile = WorkerOptions::new(options.endpoint.clone(), name)
                 .slots(options.slots)
                 .prefetch(options.prefetch)
+                .labels(options.labels.iter().cloned())
                 .credentials(options.credentials.clone());
             let worker = RemoteWorker::connect(context, &profile)?;
             watch(&poll, &worker, index)?;

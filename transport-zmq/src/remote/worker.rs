@@ -8,6 +8,7 @@ use taskyard_core::{Epoch, Verdict, WorkerId};
 use taskyard_dispatcher::random_u64;
 use taskyard_protocol::remote::{Assignment, WorkerEvent, WorkerProfile, WorkerState};
 use taskyard_protocol::wire::NAME_MAX;
+use taskyard_protocol::{LABELS_MAX, is_label};
 
 use super::link::{ControllerLiveness, Link};
 use crate::message::ZmqPayload;
@@ -30,6 +31,8 @@ pub struct WorkerOptions {
     pub slots: u16,
     /// Tasks that it may be sent beyond those; see [`WorkerProfile::prefetch`].
     pub prefetch: u16,
+    /// What tasks may ask for: up to 8 labels of 1 to 63 bytes each.
+    pub labels: Vec<String>,
     /// What to show at the endpoint, and at those that it is sent on to.
     pub credentials: Credentials,
 }
@@ -43,6 +46,7 @@ impl WorkerOptions {
             name: name.into(),
             slots: 1,
             prefetch: 0,
+            labels: Vec::new(),
             credentials: Credentials::None,
         }
     }
@@ -71,6 +75,13 @@ impl WorkerOptions {
     #[must_use]
     pub const fn slots(mut self, slots: u16) -> Self {
         self.slots = slots;
+        self
+    }
+
+    /// Sets its labels.
+    #[must_use]
+    pub fn labels(mut self, labels: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.labels = labels.into_iter().map(Into::into).collect();
         self
     }
 
@@ -106,17 +117,22 @@ impl RemoteWorker {
     /// Starts to connect; does not wait. [`WorkerEvent::Registered`] says when it is admitted.
     ///
     /// # Errors
-    /// [`Error::Name`] or [`Error::Connect`]: the options make no sense. That nobody listens is no
+    /// [`Error::Name`], [`Error::Labels`] or [`Error::Connect`]: the options make no sense. That nobody listens is no
     /// error: it goes on trying.
     pub fn connect(context: &Context, options: &WorkerOptions) -> Result<Self, Error> {
         if options.name.is_empty() || options.name.len() > NAME_MAX {
             return Err(Error::Name(options.name.len()));
+        }
+        let labels = &options.labels;
+        if labels.len() > LABELS_MAX || !labels.iter().all(|label| is_label(label)) {
+            return Err(Error::Labels);
         }
         let profile = WorkerProfile {
             name: options.name.clone(),
             instance: random_u64(),
             slots: options.slots.max(1),
             prefetch: options.prefetch,
+            labels: labels.clone(),
         };
         Ok(Self {
             link: Link::connect(context, &options.endpoint, &options.credentials)?,

@@ -77,11 +77,12 @@ impl Controller {
         let stop = StopFlag::new();
         let runner = Arc::new(Runner::start(config(), RunnerOptions::default()).unwrap());
         let context = context();
-        let boot = ShardOptions::new(None, tcp()).boot;
+        let common = ShardOptions::new(None, tcp());
         let mut shards: Vec<_> = (0..count)
             .map(|k| {
                 let mut options = ShardOptions::new((k == 0).then(tcp), tcp());
-                options.boot = boot;
+                options.boot = common.boot;
+                options.names = common.names.clone();
                 Shard::bind(&context, &options).unwrap()
             })
             .collect();

@@ -1,11 +1,9 @@
 //! Queue control from a client's side.
 
-use taskyard_dispatcher::Payload;
-
 use super::{ClientEvent, ClientState, Standing};
-use crate::control::{ControlOrder, read_answer};
+use crate::control::{ControlOrder, read_answer, read_worker_descriptions};
 use crate::peer::{FromInline, Incoming, Wire};
-use crate::remote::read_payload;
+use crate::remote::{payload_bytes, read_payload};
 use crate::wire::{Message, WireError};
 
 impl<P: FromInline> ClientState<P> {
@@ -33,12 +31,10 @@ pub(super) fn read_controlled<P: FromInline>(
     incoming: Incoming<P>,
 ) -> Result<ClientEvent<P>, WireError> {
     let payload = read_payload(message, incoming)?;
-    let frames = payload.iter().flat_map(|payload| {
-        (0..payload.frame_count()).filter_map(|frame| Payload::frame(payload, frame))
-    });
-    let bytes: Vec<u8> = frames.flatten().copied().collect();
+    let bytes = payload_bytes(payload.as_ref());
     Ok(ClientEvent::Controlled {
         question: message.header.id,
         answer: read_answer(&message.header, &bytes)?,
+        workers: read_worker_descriptions(&message.header, &bytes)?,
     })
 }

@@ -184,7 +184,8 @@ impl Starts {
             return;
         };
         let few = entry.jobs.len().saturating_sub(Tried::MAX);
-        let workers = entry.jobs[few..].iter().map(|(job, _)| job.post.worker);
+        let posts = entry.jobs[few..].iter().map(|(job, _)| job.post);
+        let workers = posts.map(|post| (post.worker, post.epoch));
         assert!(
             reply.tried.iter().eq(workers),
             "I18: {reply:?} of {:?}",

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use taskyard_protocol::remote::ClientEvent;
-use taskyard_protocol::{Answer, ControlOrder};
+use taskyard_protocol::{Answer, ControlOrder, WorkerDescription};
 
 use super::RemoteClient;
 use crate::Error;
@@ -25,6 +25,19 @@ impl RemoteClient {
     /// [`Error::Unanswered`] after this time; [`Error::Name`] if a name in it is none; else as for
     /// [`poll`](Self::poll).
     pub fn ask(&mut self, order: ControlOrder<'_>, timeout: Duration) -> Result<Answer, Error> {
+        Ok(self.ask_described(order, timeout)?.0)
+    }
+
+    /// As [`ask`](Self::ask); with the names and labels of the workers, if the answer is a list of
+    /// workers, in its order.
+    ///
+    /// # Errors
+    /// As for [`ask`](Self::ask).
+    pub fn ask_described(
+        &mut self,
+        order: ControlOrder<'_>,
+        timeout: Duration,
+    ) -> Result<(Answer, Vec<WorkerDescription>), Error> {
         if let Some(name) = order.name()
             && order.write(0).is_none()
         {
@@ -35,9 +48,11 @@ impl RemoteClient {
         loop {
             asked = asked.or_else(|| self.control(order));
             match self.wait_until(due)? {
-                Some(ClientEvent::Controlled { question, answer }) if asked == Some(question) => {
-                    return Ok(answer);
-                }
+                Some(ClientEvent::Controlled {
+                    question,
+                    answer,
+                    workers,
+                }) if asked == Some(question) => return Ok((answer, workers)),
                 Some(event) => {
                     if matches!(event, ClientEvent::Welcome { .. }) {
                         asked = None;
