@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use taskyard_core::{Outcome, Submit, TaskId};
 use taskyard_zmq::{
-    ClientEvent, ClientOptions, ConnectionDir, Context, Credentials, RemoteClient, Role, TriedWorker,
-    ZmqPayload,
+    ClientEvent, ClientOptions, ConnectionDir, Context, Credentials, RemoteClient, Role,
+    TriedWorker, ZmqPayload,
 };
 
 /// Long enough for a loaded machine; only a failure waits for it.

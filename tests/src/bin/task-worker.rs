@@ -16,7 +16,9 @@ use taskyard_zmq::{Context, ContextOptions, HostOptions, StopFlag, WorkerHost, Z
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [file, prefix, count, more @ ..] = args.as_slice() else {
-        return Err("usage: task-worker CONNECTION_FILE PREFIX COUNT [ENDPOINT | label=L]...".into());
+        return Err(
+            "usage: task-worker CONNECTION_FILE PREFIX COUNT [ENDPOINT | label=L]...".into(),
+        );
     };
     let context = Context::new(ContextOptions::default())?;
     let mut options = HostOptions::from_connection_file(file)?;
