@@ -1,7 +1,7 @@
 //! Tasks: what the seed makes of each, the command that a worker is sent, and the result that it
 //! must give.
 
-use taskyard_core::{Outcome, Submit, Target, TaskId};
+use taskyard_core::{Outcome, Priority, Submit, Target, TaskId};
 use taskyard_zmq::ZmqPayload;
 
 use crate::sim::{Rng, mix};
@@ -98,6 +98,7 @@ impl Spec {
         };
         Submit::new(TaskId(self.task), target)
             .attempts(self.attempts)
+            .priority(Priority::new((self.salt % Priority::COUNT as u64) as u8))
             .start_within_ms(self.start_within_ms)
             .finish_within_ms(self.finish_within_ms)
     }
