@@ -340,8 +340,8 @@ impl ClientSessions {
         }
     }
 
-    /// Somebody asks whether a worker is there, on either side: at the workers' endpoint whoever was
-    /// let in may, without an introduction, and takes no place by it. A question is remembered
+    /// Somebody asks whether a worker is there, on either side: at the workers' endpoint whoever
+    /// was let in may, without an introduction, and takes no place by it. A question is remembered
     /// until its answer, and the rings between us and the dispatcher have room for so many.
     pub(crate) fn handle_question<P: Payload>(
         &mut self,

@@ -89,12 +89,20 @@ fn decoded(frame: &[u8]) -> BTreeMap<String, String> {
         said.insert("task", origin.task.to_string());
         said.insert("ticket", format!("{:#018x}", origin.ticket));
     }
+    say_body(&mut said, &message);
+    said.into_iter()
+        .map(|(field, value)| (field.to_owned(), value))
+        .collect()
+}
+
+fn say_body(said: &mut BTreeMap<&str, String>, message: &Message<'_>) {
+    let Header { kind, code, .. } = message.header;
     if kind == Kind::Control {
-        say_order(&mut said, message.body);
+        say_order(said, message.body);
     } else if kind == Kind::Controlled {
-        say_row(&mut said, message.body);
+        say_row(said, message.body);
     } else if kind == Kind::Outcome && code == 2 {
-        say_tried(&mut said, message.body);
+        say_tried(said, message.body);
     } else if kind == Kind::Register {
         let labels = read_labels(message.body).expect("labels");
         if !labels.is_empty() {
@@ -110,9 +118,6 @@ fn decoded(frame: &[u8]) -> BTreeMap<String, String> {
     } else if !message.body.is_empty() {
         said.insert("body", String::from_utf8_lossy(message.body).into_owned());
     }
-    said.into_iter()
-        .map(|(field, value)| (field.to_owned(), value))
-        .collect()
 }
 
 fn number(bytes: &[u8]) -> u64 {

@@ -184,8 +184,8 @@ impl ControllerProcess {
 }
 
 /// Starts a process with workers that come in by this connection file: `args` are how many, and
-/// another endpoint if they shall connect to one, or `label=…` for a label of each; one worker if it
-/// is empty.
+/// another endpoint if they shall connect to one, or `label=…` for a label of each; one worker if
+/// it is empty.
 ///
 /// # Panics
 /// If it does not start.

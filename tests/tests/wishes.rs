@@ -246,7 +246,8 @@ fn watch(socket: &zmq::Socket, name: &str, question: u64) -> (u8, Option<String>
     let head = Head::new(&header).name(name);
     socket.send(head.as_slice(), 0).expect("it is sent");
     loop {
-        let first = socket.recv_bytes(0).expect("it is answered");
+        let mut first = zmq::Message::new();
+        socket.recv(&mut first, 0).expect("it is answered");
         let message = Message::decode(&first).expect("the controller's messages can be decoded");
         if (message.header.kind, message.header.id) == (Kind::Alive, question) {
             return (message.header.code, message.name.map(str::to_owned));

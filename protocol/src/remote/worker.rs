@@ -180,7 +180,13 @@ const LATEST_BYTES_MAX: usize = 1 << 20;
 /// }
 ///
 /// let mut wire = Sent(Vec::new());
-/// let profile = WorkerProfile { name: "w1".into(), instance: 0x5eed, slots: 1, prefetch: 0, labels: vec![] };
+/// let profile = WorkerProfile {
+///     name: "w1".into(),
+///     instance: 0x5eed,
+///     slots: 1,
+///     prefetch: 0,
+///     labels: vec!["gpu".into()],
+/// };
 /// let mut worker = WorkerState::<Bytes>::new(profile);
 /// let question = Header::new(Kind::WhoAreYou).encode();
 /// worker.handle_message(&question, Incoming::Alone, &mut wire).unwrap();

@@ -1,7 +1,7 @@
-//! A worker process for the tests: `task-worker CONNECTION_FILE PREFIX COUNT [ENDPOINT | label=L]…` runs
-//! COUNT workers named PREFIX.0, PREFIX.1, … until its standard input closes or it is killed. They
-//! connect to where the connection file says, or, with its key, to another endpoint, and each has
-//! all these labels.
+//! A worker process for the tests: `task-worker CONNECTION_FILE PREFIX COUNT [ENDPOINT | label=L]…`
+//! runs COUNT workers named PREFIX.0, PREFIX.1, … until its standard input closes or it is killed.
+//! They connect to where the connection file says, or, with its key, to another endpoint, and each
+//! has all these labels.
 //!
 //! A payload is a command: `echo TEXT` gives the text back, `fail` fails, `sleep MS` takes its
 //! time, `exit` ends the process at once, as a crash would.

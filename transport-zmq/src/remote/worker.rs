@@ -117,8 +117,8 @@ impl RemoteWorker {
     /// Starts to connect; does not wait. [`WorkerEvent::Registered`] says when it is admitted.
     ///
     /// # Errors
-    /// [`Error::Name`], [`Error::Labels`] or [`Error::Connect`]: the options make no sense. That nobody listens is no
-    /// error: it goes on trying.
+    /// [`Error::Name`], [`Error::Labels`] or [`Error::Connect`]: the options make no sense. That
+    /// nobody listens is no error: it goes on trying.
     pub fn connect(context: &Context, options: &WorkerOptions) -> Result<Self, Error> {
         if options.name.is_empty() || options.name.len() > NAME_MAX {
             return Err(Error::Name(options.name.len()));
