@@ -1,6 +1,6 @@
 //! Outputs of the scheduler.
 
-use crate::event::{Origin, RegistrationRefusal, Settled};
+use crate::event::{Origin, Printed, RegistrationRefusal, Settled};
 use crate::history::History;
 use crate::id::{Attempt, ClientId, Epoch, Stamp, TaskHandle, TaskId, Token, WorkerId};
 use crate::outcome::Outcome;
@@ -145,6 +145,23 @@ pub struct NoticeReply {
     pub worker: WorkerId,
     /// Its incarnation.
     pub epoch: Epoch,
+}
+
+/// A client is told what an attempt of its task has printed. It is told once, or not at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutputReply {
+    /// Whose.
+    pub client: ClientId,
+    /// The client's number for the task.
+    pub task: TaskId,
+    /// Which execution.
+    pub attempt: Attempt,
+    /// The worker that runs it.
+    pub worker: WorkerId,
+    /// Its incarnation.
+    pub epoch: Epoch,
+    /// Where to, and how much of it is missing.
+    pub printed: Printed,
 }
 
 /// An outcome on its way to the client.

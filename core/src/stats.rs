@@ -92,6 +92,12 @@ pub struct Stats {
     pub outstanding_pool: u64,
     /// Envelopes in mailboxes or of tasks out of mailboxes that run, tombstones included.
     pub outstanding_directed: u64,
+    /// Pieces of output for clients that could be told, those included that were dropped then.
+    pub output: u64,
+    /// Pieces of output that were dropped because the client's port had no room to spare.
+    pub output_dropped: u64,
+    /// Stale or senseless: output of an attempt that its sender does not have.
+    pub stale_output: u64,
 }
 
 impl Stats {

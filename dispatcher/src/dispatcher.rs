@@ -17,8 +17,8 @@ use std::sync::Arc;
 
 use taskyard_core::{
     AttemptAt, ClientId, Config, Early, Effect, Envelope, Epoch, Instant, Limits, Liveness, Origin,
-    Outcome, OutcomeReply, PortId, Refusal, Report, Reported, Revoked, Scheduler, Stamp, Stats,
-    StillRuns, Submit, Submitted, Sweep, Target, TaskHandle, Tried, Verdict, WorkerId,
+    Outcome, OutcomeReply, PortId, Printed, Refusal, Report, Reported, Revoked, Scheduler, Stamp,
+    Stats, StillRuns, Submit, Submitted, Sweep, Target, TaskHandle, Tried, Verdict, WorkerId,
 };
 
 use self::peers::Mailbox;
@@ -29,7 +29,7 @@ use crate::envelope::{Event, Reply};
 use crate::error::Error;
 use crate::names::NameHasher;
 use crate::parker::Unpark;
-use crate::payload::{Payload, TaskClaimant, TaskOwner, task_table};
+use crate::payload::{Payload, TaskClaimant, TaskOwner, payload_len, task_table};
 use crate::pool::{Injector, Stealer, pool};
 use crate::port::{DispatcherBell, Port, PortState};
 use crate::ring::ring;
@@ -406,6 +406,12 @@ impl<P: Payload> Dispatcher<P> {
                 worker,
                 epoch,
             } => self.scheduler.handle_early_run(now, origin, worker, epoch),
+            Event::Output {
+                instance,
+                attempt,
+                printed,
+                payload,
+            } => self.output(now, instance, attempt, printed, payload),
             Event::Discarded(source) => self.scheduler.handle_discarded(now, source),
             Event::Returned {
                 handle,
@@ -556,6 +562,28 @@ impl<P: Payload> Dispatcher<P> {
         }
         if let Early::Counted(handle) | Early::Kept(handle) = early {
             self.store(handle, payload);
+        }
+    }
+
+    /// At once, and only where there is room to spare: so it holds nothing up, and comes before
+    /// the outcome.
+    fn output(
+        &mut self,
+        now: Instant,
+        instance: u64,
+        attempt: AttemptAt,
+        printed: Printed,
+        payload: P,
+    ) {
+        let told = self
+            .scheduler
+            .handle_output(now, instance, attempt, printed);
+        let Some((port, reply)) = told else { return };
+        let bytes = payload_len(&payload);
+        if self.end(port).has_spare_room(bytes) {
+            self.end(port).reply(Reply::Output { reply, payload });
+        } else {
+            self.scheduler.handle_output_dropped(now, &reply);
         }
     }
 
@@ -760,12 +788,6 @@ impl<P: Payload> fmt::Debug for Dispatcher<P> {
             .field("stats", self.scheduler.stats())
             .finish_non_exhaustive()
     }
-}
-
-/// Bytes of all frames together.
-fn payload_len<P: Payload>(payload: &P) -> usize {
-    let frames = (0..payload.frame_count()).filter_map(|frame| payload.frame(frame));
-    frames.map(<[u8]>::len).sum()
 }
 
 /// Wakes the thread that drives a dispatcher, for something that comes through no port.

@@ -41,6 +41,8 @@ mod roster;
 #[cfg(not(loom))]
 mod runner;
 mod sleepers;
+#[cfg(not(loom))]
+mod spare_room;
 #[doc(hidden)]
 pub mod sync;
 
@@ -67,7 +69,7 @@ pub use parker::{ThreadParker, Unpark};
 pub use payload::{Payload, TaskClaimant, TaskOwner, task_table};
 pub use pool::{Injector, Stealer, pool};
 #[cfg(not(loom))]
-pub use port::{Delivery, Port};
+pub use port::{Delivery, OutputFate, Port};
 pub use ring::{Consumer, Full, Producer, ring};
 pub use room::RoomFlag;
 #[cfg(not(loom))]

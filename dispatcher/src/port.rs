@@ -33,20 +33,21 @@ use std::fmt;
 use std::sync::Arc;
 
 use taskyard_core::{
-    Attempt, Envelope, Epoch, LabelKey, Loss, NameKey, Origin, PortId, Report, Source, TaskHandle,
-    WorkerId, WorkerSlots,
+    Attempt, AttemptAt, Envelope, Epoch, LabelKey, Loss, NameKey, Origin, PortId, Printed, Report,
+    Source, TaskHandle, WorkerId, WorkerSlots,
 };
 
 use crate::doorbell::{Bell, Listener};
 use crate::envelope::{Event, Reply};
 use crate::names::NameHasher;
 use crate::parker::Unpark;
-use crate::payload::{Payload, TaskClaimant};
+use crate::payload::{Payload, TaskClaimant, payload_len};
 use crate::pool::Stealer;
 use crate::ring::{Consumer, Producer};
 use crate::room::RoomFlag;
 use crate::roster::Roster;
 use crate::sleepers::{Sleeper, Sleepers};
+use crate::spare_room::spare_room;
 
 /// The bit of the reply ring in a port's bell; worker `n` has bit `n + 1`.
 pub(crate) const REPLIES: u32 = 0;
@@ -70,6 +71,18 @@ pub struct Delivery<P> {
     pub origin: Option<Origin>,
     /// A share of the payload.
     pub payload: P,
+}
+
+/// What became of a piece of output; see [`Port::output`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum OutputFate {
+    /// It is on its way to the dispatcher.
+    Sent,
+    /// There was no room to spare for it.
+    Dropped,
+    /// The attempt is not out.
+    Stale,
 }
 
 /// One side of an attachment to the dispatcher; see the top of `port.rs` for its owner's rhythm.
@@ -332,6 +345,40 @@ impl<P: Payload> Port<P> {
             });
         }
         vacated
+    }
+
+    /// Passes on what an attempt has printed, if it was given to this worker's present incarnation
+    /// (or to an earlier one, which the dispatcher judges by the process `instance`) and has not
+    /// been reported, and if the event ring has room to spare. Otherwise it is dropped, and the
+    /// next piece of that attempt says so.
+    ///
+    /// It is one event, for which there may be no room: [`has_room`](Self::has_room) need not be
+    /// asked.
+    pub fn output(
+        &mut self,
+        instance: u64,
+        attempt: AttemptAt,
+        mut printed: Printed,
+        payload: P,
+    ) -> OutputFate {
+        let Ok(missed) = self.state.roster.missed_of(&attempt) else {
+            return OutputFate::Stale;
+        };
+        let room = spare_room(self.events.capacity(), payload_len(&payload));
+        if !self.events.has_room(room) {
+            if let Some(missed) = missed {
+                *missed = missed.saturating_add(1);
+            }
+            return OutputFate::Dropped;
+        }
+        printed.missed = missed.map_or(0, std::mem::take);
+        self.send(Event::Output {
+            instance,
+            attempt,
+            printed,
+            payload,
+        });
+        OutputFate::Sent
     }
 
     /// Frees a slot that an attempt of an earlier incarnation had taken (rule R5).

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use taskyard_core::{Attempt, Envelope, Epoch, TaskHandle, WorkerId, WorkerSlots};
+use taskyard_core::{Attempt, AttemptAt, Envelope, Epoch, TaskHandle, WorkerId, WorkerSlots};
 
 use crate::ring::Consumer;
 
@@ -78,7 +78,13 @@ struct Out {
     attempt: Attempt,
     /// It was sent ahead, and is not known to have started.
     is_ahead: bool,
+    /// Pieces of its output that were dropped since the last one that went through.
+    missed: u16,
 }
+
+/// This incarnation does not have the attempt.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NotOut;
 
 #[derive(Clone, Copy, Debug)]
 struct Queue {
@@ -246,6 +252,7 @@ impl Roster {
             handle,
             attempt,
             is_ahead,
+            missed: 0,
         });
         self.settle(worker);
         is_ahead
@@ -283,6 +290,16 @@ impl Roster {
         place.is_some_and(|place| {
             place.up && place.epoch == epoch && place.find(handle, attempt).is_some()
         })
+    }
+
+    /// The number of dropped pieces of an attempt's output. Of one of another incarnation nothing
+    /// is known here; `Err` if this one is not out.
+    pub(crate) fn missed_of(&mut self, at: &AttemptAt) -> Result<Option<&mut u16>, NotOut> {
+        let Some(place) = self.up(at.worker, at.epoch) else {
+            return Ok(None);
+        };
+        let found = place.find(at.handle, at.attempt).ok_or(NotOut)?;
+        Ok(Some(&mut place.out[found].missed))
     }
 
     /// Takes an attempt back that was sent ahead. False if it was not, or is known to have started.

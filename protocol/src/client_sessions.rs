@@ -14,6 +14,7 @@
 //! the port's ring, and none follows it.
 
 mod control;
+mod output;
 
 use taskyard_core::{
     ClientHello, ClientId, Epoch, Liveness, NoticeReply, Outcome, OutcomeReply, Refusal, Target,
@@ -73,6 +74,7 @@ struct ClientPeer {
     session: Option<Session>,
     /// Orders of queue control that have no answer.
     orders: u8,
+    output: output::Told,
 }
 
 /// A question that waits for its answer.

@@ -12,6 +12,7 @@
 //! | `multicast` | making and cancelling the parts of a multicast |
 //! | `control` | counting, listing and explaining tasks; holding and draining workers |
 //! | `sweeps` | orders to take tasks away |
+//! | `prints` | whom to tell what a task has printed |
 //! | `outputs` | `poll_*`: the next effect, envelope and reply |
 //! | `sanity` | every invariant of these tables, checked the slow way |
 
@@ -27,6 +28,7 @@ mod offers;
 mod outputs;
 mod prefetch;
 mod pressure;
+mod prints;
 mod reports;
 mod returns;
 mod sanity;

@@ -11,6 +11,7 @@ use crate::parker::Unpark;
 use crate::port::REPLIES;
 use crate::ring::{Consumer, Producer, ring};
 use crate::room::RoomFlag;
+use crate::spare_room::spare_room;
 
 /// One port, as the dispatcher has it.
 pub(super) struct PortEnd<P> {
@@ -85,6 +86,13 @@ impl<P: Send> PortEnd<P> {
         // Nobody will ever make room in a ring without a reader, and nobody misses the reply.
         self.blocked = !self.replies.has_room(1) && !self.replies.is_closed();
         !self.blocked
+    }
+
+    /// Whether there is so much room that a reply of so many bytes may be pushed that can as well be
+    /// dropped. Nobody waits for it.
+    pub(super) fn has_spare_room(&mut self, bytes: usize) -> bool {
+        let capacity = self.replies.capacity();
+        !self.blocked && !self.gone && self.replies.has_room(spare_room(capacity, bytes))
     }
 
     /// Passes a reply on, for which there is room.
