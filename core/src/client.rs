@@ -110,6 +110,11 @@ impl ClientRecord {
         ClientId::new(index, self.number)
     }
 
+    /// Whether it is attached.
+    pub(crate) const fn is_up(&self) -> bool {
+        matches!(self.state, ClientState::Up)
+    }
+
     /// Whether outcomes may be sent to it now.
     pub(crate) const fn may_receive(&self) -> bool {
         matches!(self.state, ClientState::Up) && !self.resuming

@@ -49,6 +49,7 @@ mod crew;
 mod effect;
 mod error;
 mod event;
+mod histogram;
 mod history;
 mod id;
 mod index;
@@ -74,6 +75,7 @@ pub use event::{
     Registration, RegistrationRefusal, Report, Reported, Revoked, Settled, Source, StillRuns,
     Stream, Submitted, Verdict, Welcome, WorkerSlots,
 };
+pub use histogram::Histogram;
 pub use id::{
     Attempt, ClientId, Epoch, LabelKey, Labels, NameKey, PortId, Priority, Stamp, TaskHandle,
     TaskId, Token, WorkerId,

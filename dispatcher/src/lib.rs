@@ -43,6 +43,8 @@ mod runner;
 mod sleepers;
 #[cfg(not(loom))]
 mod spare_room;
+#[cfg(not(loom))]
+mod statistics;
 #[doc(hidden)]
 pub mod sync;
 
@@ -75,6 +77,8 @@ pub use room::RoomFlag;
 #[cfg(not(loom))]
 pub use runner::{Runner, RunnerOptions};
 pub use sleepers::{Sleeper, Sleepers};
+#[cfg(not(loom))]
+pub use statistics::Statistics;
 
 // For models that start near the wrap of a position.
 #[doc(hidden)]

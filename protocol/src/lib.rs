@@ -44,4 +44,4 @@ pub use peer::{FromInline, Incoming, Outbox, PeerKey, SendError, Side, Wire};
 pub use sessions::SessionCounts;
 pub use sessions::{SessionOptions, SessionStats, Sessions};
 #[doc(hidden)]
-pub use taskyard_dispatcher::{Answer, OrderRefusal, Page};
+pub use taskyard_dispatcher::{Answer, OrderRefusal, Page, Statistics};
