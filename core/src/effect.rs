@@ -95,6 +95,13 @@ pub enum Reply {
     },
     /// A task runs again.
     Notice(NoticeReply),
+    /// An outcome of this client follows, and output that it should have read before was dropped.
+    OutputMissed {
+        /// Whose.
+        client: ClientId,
+        /// How many pieces.
+        missed: u16,
+    },
     /// Take nothing more for this worker, from its mailbox or from the pool, and say so with
     /// [`handle_paused`](crate::Scheduler::handle_paused) once all that was taken before is told;
     /// or take again. What it runs goes on.

@@ -35,6 +35,7 @@ use crate::port::{DispatcherBell, Port, PortState};
 use crate::ring::ring;
 use crate::room::RoomFlag;
 use crate::sleepers::Sleepers;
+use crate::spare_room::SpareBytes;
 
 /// Events of one port that one duty cycle handles, so that no port keeps the others waiting.
 const EVENTS_PER_PORT: usize = 256;
@@ -134,6 +135,7 @@ impl<P: Payload> Dispatcher<P> {
         let (replies, reply_consumer) = ring(self.ring_capacity);
         let (bell, bells) = doorbell(self.limits().workers() as usize + 1, Arc::clone(&unpark));
         let (reply_room, event_room) = (Arc::<RoomFlag>::default(), Arc::<RoomFlag>::default());
+        let output = <(SpareBytes, SpareBytes)>::default();
         let port = Port {
             id,
             names: self.shared.names.clone(),
@@ -146,6 +148,8 @@ impl<P: Payload> Dispatcher<P> {
             },
             reply_room: Arc::clone(&reply_room),
             event_room: Arc::clone(&event_room),
+            output_events: output.0.clone(),
+            output_replies: output.1.clone(),
             bells,
             tasks: self.shared.claimant.clone(),
             pool: self.shared.stealer.clone(),
@@ -153,7 +157,9 @@ impl<P: Payload> Dispatcher<P> {
             unpark: Arc::clone(&unpark),
         };
         (
-            PortEnd::new(events, replies, reply_room, event_room, bell, unpark),
+            PortEnd::new(
+                events, replies, reply_room, event_room, output, bell, unpark,
+            ),
             port,
         )
     }
@@ -346,6 +352,15 @@ impl<P: Payload> Dispatcher<P> {
                 let answer = carry_out(&mut self.scheduler, now, order);
                 self.end(port).reply(Reply::Controlled { token, answer });
             }
+            Event::Output {
+                instance,
+                attempt,
+                printed,
+                payload,
+            } => {
+                self.end(port).output_events.take(payload_len(&payload));
+                self.output(now, instance, attempt, printed, payload);
+            }
             of_attempt => self.handle_attempt(now, of_attempt),
         }
     }
@@ -406,12 +421,9 @@ impl<P: Payload> Dispatcher<P> {
                 worker,
                 epoch,
             } => self.scheduler.handle_early_run(now, origin, worker, epoch),
-            Event::Output {
-                instance,
-                attempt,
-                printed,
-                payload,
-            } => self.output(now, instance, attempt, printed, payload),
+            Event::OutputMissed { attempt, missed } => {
+                self.scheduler.handle_output_missed(now, attempt, missed);
+            }
             Event::Discarded(source) => self.scheduler.handle_discarded(now, source),
             Event::Returned {
                 handle,
@@ -581,6 +593,7 @@ impl<P: Payload> Dispatcher<P> {
         let Some((port, reply)) = told else { return };
         let bytes = payload_len(&payload);
         if self.end(port).has_spare_room(bytes) {
+            self.end(port).output_replies.add(bytes);
             self.end(port).reply(Reply::Output { reply, payload });
         } else {
             self.scheduler.handle_output_dropped(now, &reply);
@@ -732,6 +745,7 @@ impl<P: Payload> Dispatcher<P> {
             },
             Due::Swept { token, touched } => Reply::Swept { token, touched },
             Due::Notice(notice) => Reply::Notice(notice),
+            Due::OutputMissed { client, missed } => Reply::OutputMissed { client, missed },
             Due::Retire {
                 worker,
                 epoch,

@@ -204,6 +204,13 @@ pub enum Event<P> {
         /// The text.
         payload: P,
     },
+    /// Pieces of what an attempt has printed were dropped, and none went through since.
+    OutputMissed {
+        /// Which attempt.
+        attempt: AttemptAt,
+        /// How many.
+        missed: u16,
+    },
     /// A slot that an attempt of an earlier incarnation had taken is free (rule R5).
     SlotFreed {
         /// Its place in the table.
@@ -333,6 +340,13 @@ pub enum Reply<P> {
         reply: OutputReply,
         /// The text.
         payload: P,
+    },
+    /// An outcome of this client follows, and output that it should have read before was dropped.
+    OutputMissed {
+        /// Whose.
+        client: ClientId,
+        /// How many pieces.
+        missed: u16,
     },
     /// Answers a question.
     Liveness {

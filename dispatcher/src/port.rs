@@ -47,7 +47,7 @@ use crate::ring::{Consumer, Producer};
 use crate::room::RoomFlag;
 use crate::roster::Roster;
 use crate::sleepers::{Sleeper, Sleepers};
-use crate::spare_room::spare_room;
+use crate::spare_room::{SpareBytes, spare_room};
 
 /// The bit of the reply ring in a port's bell; worker `n` has bit `n + 1`.
 pub(crate) const REPLIES: u32 = 0;
@@ -100,6 +100,9 @@ pub struct Port<P: Payload> {
     pub(crate) reply_room: Arc<RoomFlag>,
     /// We wait for room in the event ring.
     pub(crate) event_room: Arc<RoomFlag>,
+    /// Output that waits in either ring.
+    pub(crate) output_events: SpareBytes,
+    pub(crate) output_replies: SpareBytes,
     pub(crate) bells: Listener,
     pub(crate) tasks: TaskClaimant<P>,
     pub(crate) pool: Stealer<Envelope>,
@@ -244,7 +247,7 @@ impl<P: Payload> Port<P> {
     }
 
     /// Passes on a worker's report on an attempt that its present incarnation was given, and frees
-    /// the slot. False, and nothing happens, when it was not given that attempt or has reported it
+    /// the slot; before it, if there is room for two events, that output of it is missing. False, and nothing happens, when it was not given that attempt or has reported it
     /// before.
     ///
     /// # Panics
@@ -258,11 +261,20 @@ impl<P: Payload> Port<P> {
             attempt,
             ..
         } = report;
-        let vacated = self.state.roster.vacate(worker, epoch, handle, attempt);
-        if vacated {
-            self.send(Event::Reported { report, payload });
+        let Some(missed) = self.state.roster.vacate(worker, epoch, handle, attempt) else {
+            return false;
+        };
+        if missed > 0 && self.events.has_room(2) {
+            let attempt = AttemptAt {
+                worker,
+                epoch,
+                handle,
+                attempt,
+            };
+            self.send(Event::OutputMissed { attempt, missed });
         }
-        vacated
+        self.send(Event::Reported { report, payload });
+        true
     }
 
     /// Whether this incarnation was given this attempt and has not reported it.
@@ -364,14 +376,16 @@ impl<P: Payload> Port<P> {
         let Ok(missed) = self.state.roster.missed_of(&attempt) else {
             return OutputFate::Stale;
         };
-        let room = spare_room(self.events.capacity(), payload_len(&payload));
-        if !self.events.has_room(room) {
+        let bytes = payload_len(&payload);
+        let places = spare_room(self.events.capacity());
+        if !self.output_events.has_room(bytes) || !self.events.has_room(places) {
             if let Some(missed) = missed {
                 *missed = missed.saturating_add(1);
             }
             return OutputFate::Dropped;
         }
         printed.missed = missed.map_or(0, std::mem::take);
+        self.output_events.add(bytes);
         self.send(Event::Output {
             instance,
             attempt,
@@ -425,6 +439,10 @@ impl<P: Payload> Port<P> {
                     if self.state.roster.pause(worker, epoch, paused) && paused {
                         self.state.paused.push((worker, epoch));
                     }
+                }
+                Reply::Output { reply, payload } => {
+                    self.output_replies.take(payload_len(&payload));
+                    return Some(Reply::Output { reply, payload });
                 }
                 retire @ Reply::Retire { worker, epoch, .. } => {
                     self.state.retired.push((worker, epoch));

@@ -1,17 +1,43 @@
 //! How much of a ring may be taken by what can be dropped.
 //!
 //! Output is sent only where there is room to spare: at most half of a ring may be taken already,
-//! and the larger the piece the less, so that what waits in a ring has few bytes, and whatever must
-//! not be dropped finds room as if there were no output at all.
+//! and only so many bytes of output may wait in it. So whatever must not be dropped finds room as if
+//! there were no output at all.
+//!
+//! Both ends of a ring share one count of those bytes. It is no more than a count: nothing else is
+//! told by it, so its operations need no order among others.
 
-/// Bytes of pieces of one size that may wait in a ring. Of all sizes together there may be a few
-/// times as many.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Bytes of output that may wait in one ring.
 const BYTES_MAX: usize = 4 << 20;
 
-/// How many places of a ring must be free for a piece of so many bytes.
-pub(crate) fn spare_room(capacity: usize, bytes: usize) -> usize {
-    let waiting_max = (BYTES_MAX / bytes.max(1)).clamp(1, (capacity / 2).max(1));
-    capacity - waiting_max + 1
+/// How many places of a ring must be free for what can be dropped.
+pub(crate) const fn spare_room(capacity: usize) -> usize {
+    capacity / 2 + 1
+}
+
+/// The bytes of output that wait in one ring.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SpareBytes(Arc<AtomicUsize>);
+
+impl SpareBytes {
+    /// Whether so many more may wait there. Asked by the end that pushes: nobody else adds to it.
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        let waiting = self.0.load(Ordering::Relaxed);
+        waiting == 0 || waiting + bytes <= BYTES_MAX
+    }
+
+    /// They were pushed.
+    pub(crate) fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// They were popped.
+    pub(crate) fn take(&self, bytes: usize) {
+        self.0.fetch_sub(bytes, Ordering::Relaxed);
+    }
 }
 
 #[cfg(test)]
@@ -19,12 +45,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_larger_the_piece_the_more_room_it_needs() {
-        assert_eq!(spare_room(4096, 0), 2049);
-        assert_eq!(spare_room(4096, 80), 2049);
-        assert_eq!(spare_room(4096, 64 << 10), 4096 - 63);
-        assert_eq!(spare_room(4096, 1 << 30), 4096);
-        assert_eq!(spare_room(2, 1), 2);
-        assert_eq!(spare_room(4, 1), 3);
+    fn so_many_bytes_may_wait_and_no_more() {
+        let (pushing, popping) = {
+            let bytes = SpareBytes::default();
+            (bytes.clone(), bytes)
+        };
+        let mut pushed = 0;
+        while pushing.has_room(64 << 10) {
+            pushing.add(64 << 10);
+            pushed += 1;
+        }
+        assert_eq!(pushed, 64);
+        popping.take(64 << 10);
+        assert!(pushing.has_room(64 << 10) && !pushing.has_room((64 << 10) + 1));
+        (1..pushed).for_each(|_| popping.take(64 << 10));
+        assert!(pushing.has_room(BYTES_MAX + 1), "one may always wait");
+    }
+
+    #[test]
+    fn half_of_a_ring_is_for_others() {
+        assert_eq!(spare_room(4096), 2049);
+        assert_eq!(spare_room(2), 2);
     }
 }

@@ -357,6 +357,7 @@ impl<P: FromInline> Sessions<P> {
             Reply::Output { reply, payload } => {
                 self.clients.handle_output(&reply, payload, out, stats);
             }
+            Reply::OutputMissed { client, missed } => self.clients.note_missed(client, missed),
             Reply::Notice(notice) => self.clients.handle_notice(&notice, out, stats),
             Reply::Liveness { token, liveness } => {
                 self.clients.handle_liveness(token, liveness, out, stats);

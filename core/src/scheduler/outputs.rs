@@ -357,6 +357,12 @@ impl Scheduler {
             self.mark_turn(owner);
             return notice;
         }
+        if client.output_missed > 0 {
+            let missed = core::mem::take(&mut client.output_missed);
+            let client = client.id(owner);
+            self.mark_turn(owner);
+            return Some(Reply::OutputMissed { client, missed });
+        }
         let index = client.due.pop_front(&mut self.tasks.records)?;
         let bytes = self.tasks.records[index as usize].result_bytes();
         client.unread = client.unread.saturating_add(1);

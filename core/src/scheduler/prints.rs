@@ -56,12 +56,29 @@ impl Scheduler {
         Some((client.port, reply))
     }
 
-    /// There was no room for it: its client hears with the next one that something is missing.
+    /// There was no room for it: its client hears with the next one that something is missing, or
+    /// before its next outcome.
     pub fn handle_output_dropped(&mut self, _now: Instant, reply: &OutputReply) {
         self.stats.output_dropped += 1;
         if let Some(index) = self.find_client(reply.client) {
-            let missed = reply.printed.missed.saturating_add(1);
-            self.clients[index as usize].output_missed = missed;
+            self.note_missed(index, reply.printed.missed.saturating_add(1));
+        }
+    }
+
+    /// Output of an attempt was dropped before it came here: its client hears of it likewise.
+    pub fn handle_output_missed(&mut self, _now: Instant, at: AttemptAt, missed: u16) {
+        if let Some(index) = self.find_out(at.handle, at.attempt, at.worker, at.epoch) {
+            let owner = self.tasks.records[index as usize].client;
+            if owner != NIL {
+                self.note_missed(owner, missed);
+            }
+        }
+    }
+
+    fn note_missed(&mut self, owner: u32, missed: u16) {
+        let client = &mut self.clients[owner as usize];
+        if client.keeps {
+            client.output_missed = client.output_missed.saturating_add(missed);
         }
     }
 }

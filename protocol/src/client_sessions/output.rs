@@ -1,6 +1,6 @@
 //! Output on its way to clients: as much as a connection's window admits, the rest is dropped.
 
-use taskyard_core::OutputReply;
+use taskyard_core::{ClientId, OutcomeReply, OutputReply, Stream};
 use taskyard_dispatcher::Payload;
 
 use super::ClientSessions;
@@ -18,6 +18,38 @@ pub(super) struct Told {
     missed: u16,
 }
 
+impl Told {
+    /// Says what is missing, if something is, before an outcome after which there may be no more
+    /// output to say it with. Such a notice has no text, and stands outside the window: there is at
+    /// most one for each outcome.
+    pub(super) fn tell_missed<P>(
+        &mut self,
+        peer: PeerKey,
+        outcome: &OutcomeReply,
+        out: &mut impl Outbox<P>,
+    ) {
+        if self.missed == 0 {
+            return;
+        }
+        let mut header = Header::new(Kind::Notice);
+        header.flags = Flags::NO_PAYLOAD;
+        header.id = outcome.task.0;
+        header.attempt = outcome.attempts;
+        if let Some((worker, epoch)) = outcome.worker {
+            header.flags = header.flags.with(Flags::HAS_WORKER);
+            (header.worker, header.epoch) = (worker.0, epoch.0);
+        }
+        header.code = stream_to_code(Stream::Stdout);
+        header.extra = self.missed;
+        if out
+            .send(Side::Client, peer, &mut Head::new(&header), None)
+            .is_ok()
+        {
+            self.missed = 0;
+        }
+    }
+}
+
 impl ClientSessions {
     /// Tells a client what its task has printed, or drops it. It never ends a session, as an
     /// outcome would that cannot be sent.
@@ -28,14 +60,10 @@ impl ClientSessions {
         out: &mut impl Outbox<P>,
         stats: &mut SessionStats,
     ) {
-        let Some((peer, _)) = self.find(reply.client) else {
+        let Some((peer, _, told)) = self.find_entry(reply.client) else {
             stats.output_dropped += 1;
             return;
         };
-        let Some(entry) = self.peers.get_mut(peer) else {
-            return;
-        };
-        let told = &mut entry.output;
         let bytes = payload_len(&payload);
         let missed = told.missed.saturating_add(reply.printed.missed);
         let sent = told.window.admits(bytes) && {
@@ -51,6 +79,13 @@ impl ClientSessions {
             stats.output_dropped += 1;
         }
         ask(told, peer, out);
+    }
+
+    /// Output of a client was dropped before it came here.
+    pub(crate) fn note_missed(&mut self, client: ClientId, missed: u16) {
+        if let Some((_, _, told)) = self.find_entry(client) {
+            told.missed = told.missed.saturating_add(missed);
+        }
     }
 
     /// A client has read all that it was sent before a question.

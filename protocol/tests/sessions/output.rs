@@ -145,9 +145,15 @@ fn a_client_that_does_not_read_is_told_so_much_and_then_how_much_is_missing() {
     let told = controller.answers(CLIENT, client);
     let missed = told.iter().map(|packet| packet.header().extra);
     assert_eq!(missed.collect::<Vec<_>>(), [41, 0]);
+    // What is dropped last is told with the outcome at the latest.
+    controller.network.refuse = Some(SendError::Full);
+    controller.exchange(WORKER, worker, output_of(&task, 1, b"line"));
     // No outcome waits for it, and no session has ended.
     controller.exchange(WORKER, worker, packet(result_of(&task, 1), Some(b"done")));
     let told = controller.answers(CLIENT, client);
+    assert_eq!(kinds(&told), [Kind::Notice, Kind::Outcome]);
+    let notice = told[0].header();
+    assert_eq!((notice.id, notice.code, notice.extra), (7, 1, 1));
     assert_eq!(outcomes(&told), [(7, Outcome::Completed)]);
 }
 

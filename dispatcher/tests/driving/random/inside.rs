@@ -56,7 +56,7 @@ impl World {
                 };
                 self.peers[at].workers.insert((worker.0, epoch.0), employee);
             }
-            Reply::Notice(_) => {}
+            Reply::Notice(_) | Reply::OutputMissed { .. } => {}
             Reply::Output { reply, payload } => self.handle_output(at, &reply, &payload),
             Reply::Liveness { .. } => unreachable!("nobody asks"),
             Reply::Recall { .. } => unreachable!("no worker here takes tasks ahead"),
