@@ -58,6 +58,8 @@ pub(crate) struct ClientRecord {
     pub(crate) sent: u32,
     /// The last outcome that it has.
     pub(crate) acked: u32,
+    /// Output that it was not told of, since it was last told of some.
+    pub(crate) output_missed: u16,
     /// Since when it is gone.
     pub(crate) detached_at: Instant,
     /// What it is to be told of tasks that have no outcome yet.
@@ -91,6 +93,7 @@ impl ClientRecord {
             unread_bytes: 0,
             sent: 0,
             acked: 0,
+            output_missed: 0,
             detached_at: Instant(0),
             notices: List::new(),
             open: List::new(),
@@ -105,6 +108,11 @@ impl ClientRecord {
     /// The id under which the client knows itself.
     pub(crate) const fn id(&self, index: u32) -> ClientId {
         ClientId::new(index, self.number)
+    }
+
+    /// Whether it is attached.
+    pub(crate) const fn is_up(&self) -> bool {
+        matches!(self.state, ClientState::Up)
     }
 
     /// Whether outcomes may be sent to it now.

@@ -1,6 +1,6 @@
 //! Outputs of the scheduler.
 
-use crate::event::{Origin, RegistrationRefusal, Settled};
+use crate::event::{Origin, Printed, RegistrationRefusal, Settled};
 use crate::history::History;
 use crate::id::{Attempt, ClientId, Epoch, Stamp, TaskHandle, TaskId, Token, WorkerId};
 use crate::outcome::Outcome;
@@ -95,6 +95,13 @@ pub enum Reply {
     },
     /// A task runs again.
     Notice(NoticeReply),
+    /// An outcome of this client follows, and output that it should have read before was dropped.
+    OutputMissed {
+        /// Whose.
+        client: ClientId,
+        /// How many pieces.
+        missed: u16,
+    },
     /// Take nothing more for this worker, from its mailbox or from the pool, and say so with
     /// [`handle_paused`](crate::Scheduler::handle_paused) once all that was taken before is told;
     /// or take again. What it runs goes on.
@@ -145,6 +152,23 @@ pub struct NoticeReply {
     pub worker: WorkerId,
     /// Its incarnation.
     pub epoch: Epoch,
+}
+
+/// A client is told what an attempt of its task has printed. It is told once, or not at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutputReply {
+    /// Whose.
+    pub client: ClientId,
+    /// The client's number for the task.
+    pub task: TaskId,
+    /// Which execution.
+    pub attempt: Attempt,
+    /// The worker that runs it.
+    pub worker: WorkerId,
+    /// Its incarnation.
+    pub epoch: Epoch,
+    /// Where to, and how much of it is missing.
+    pub printed: Printed,
 }
 
 /// An outcome on its way to the client.

@@ -183,6 +183,27 @@ pub struct AttemptAt {
     pub attempt: Attempt,
 }
 
+/// Where a task has printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stream {
+    /// To its standard output.
+    Stdout,
+    /// To its standard error output.
+    Stderr,
+}
+
+/// A piece of what an attempt has printed; its text is the payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Printed {
+    /// Where to.
+    pub stream: Stream,
+    /// Bytes of this attempt that its worker has dropped so far.
+    pub dropped_bytes: u32,
+    /// Pieces that were dropped on this side of the worker's connection since the last one that
+    /// went through.
+    pub missed: u16,
+}
+
 /// What is known of whether a worker is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Liveness {

@@ -49,6 +49,7 @@ mod crew;
 mod effect;
 mod error;
 mod event;
+mod histogram;
 mod history;
 mod id;
 mod index;
@@ -67,13 +68,14 @@ mod worker;
 
 pub use config::{Config, Limits};
 pub use control::{Cursor, Explanation, Phase, Select, Sweep, TaskInfo, WorkerInfo, WorkerPhase};
-pub use effect::{Effect, Envelope, NoticeReply, OutcomeReply, Reply, Tried};
+pub use effect::{Effect, Envelope, NoticeReply, OutcomeReply, OutputReply, Reply, Tried};
 pub use error::ConfigError;
 pub use event::{
-    AttemptAt, ClientHello, Early, HelloRefusal, Liveness, Loss, Origin, Registered, Registration,
-    RegistrationRefusal, Report, Reported, Revoked, Settled, Source, StillRuns, Submitted, Verdict,
-    Welcome, WorkerSlots,
+    AttemptAt, ClientHello, Early, HelloRefusal, Liveness, Loss, Origin, Printed, Registered,
+    Registration, RegistrationRefusal, Report, Reported, Revoked, Settled, Source, StillRuns,
+    Stream, Submitted, Verdict, Welcome, WorkerSlots,
 };
+pub use histogram::Histogram;
 pub use id::{
     Attempt, ClientId, Epoch, LabelKey, Labels, NameKey, PortId, Priority, Stamp, TaskHandle,
     TaskId, Token, WorkerId,

@@ -29,7 +29,7 @@
 use crate::id::{Attempt, Epoch, Priority, Stamp, TaskHandle, TaskId, WorkerId};
 use crate::list::{Link, List, NIL, linked};
 use crate::outcome::{Deadline, Outcome};
-use crate::time::{Instant, Tick};
+use crate::time::{Instant, Micros, Tick};
 
 /// Role: where the task waits (a backlog, a worker's assignments, the tasks to revoke, …).
 pub(crate) enum Place {}
@@ -211,7 +211,8 @@ pub(crate) enum Kind {
 pub(crate) struct Parts {
     /// Parts that have no outcome yet.
     pub(crate) open: List<Owned>,
-    /// How many workers it is addressed to.
+    /// How many workers it is addressed to. Of a task that is no multicast: the microsecond in which
+    /// it was accepted.
     pub(crate) total: u32,
     /// Parts that have no record yet; their places are reserved.
     pub(crate) unmade: u32,
@@ -279,7 +280,7 @@ pub(crate) struct TaskRecord {
     /// Of a part: its multicast, or [`NIL`]. Of all others: the bytes of its payload.
     pub(crate) multicast_or_bytes: u32,
     /// What matters in one state only: the flow that it waits in; the tick since when it is known
-    /// to run; the number under which its outcome was sent last, or zero.
+    /// to run; the microsecond in which it was accepted, of a multicast that is spread; the number under which its outcome was sent last, or zero.
     pub(crate) detail: u32,
     pub(crate) state: TaskState,
     pub(crate) wish: Wish,
@@ -450,6 +451,18 @@ impl TaskRecord {
             Kind::Single | Kind::Part => self.parts.losses,
             Kind::Multicast => 0,
         }
+    }
+
+    /// Notes when it was accepted, of a task that is no multicast.
+    #[inline]
+    pub(crate) const fn set_accepted_at(&mut self, at: Micros) {
+        self.parts.total = at.0;
+    }
+
+    /// When it was accepted, of a task that is no multicast.
+    #[inline]
+    pub(crate) const fn accepted_at(&self) -> Micros {
+        Micros(self.parts.total)
     }
 
     /// Notes how many bytes its payload has.

@@ -26,6 +26,22 @@ impl Instant {
     }
 }
 
+/// A fine instant in four bytes: microseconds, and repeats after 71 minutes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Micros(pub(crate) u32);
+
+impl Micros {
+    /// The microsecond of an instant.
+    pub(crate) const fn of(at: Instant) -> Self {
+        Self((at.0 / 1000) as u32)
+    }
+
+    /// Microseconds from `earlier` to `self`, if that is less than all there are.
+    pub(crate) const fn since(self, earlier: Self) -> u32 {
+        self.0.wrapping_sub(earlier.0)
+    }
+}
+
 /// A coarse instant in four bytes: 2^20 ns each, about a millisecond, and repeats after 52 days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tick(pub(crate) u32);

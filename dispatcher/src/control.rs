@@ -5,6 +5,8 @@ use taskyard_core::{
     WorkerId, WorkerInfo,
 };
 
+use crate::statistics::Statistics;
+
 /// Rows of one page.
 pub const PAGE_ROWS: usize = 64;
 
@@ -52,6 +54,8 @@ pub enum Order {
         /// Where the last page said to go on.
         from: Cursor,
     },
+    /// All that was counted.
+    Statistics,
 }
 
 /// Part of a list.
@@ -106,6 +110,8 @@ pub enum Answer {
         /// When that was so: what the explanation calls `until` is that much later.
         at: Instant,
     },
+    /// To [`Order::Statistics`].
+    Statistics(Box<Statistics>),
     /// The order was given to the task or the worker.
     Done,
     /// To a sweep: how many tasks were taken away.
@@ -147,6 +153,7 @@ pub(crate) fn carry_out(scheduler: &mut Scheduler, now: Instant, order: Order) -
             }
             done(open.is_some())
         }
+        Order::Statistics => Answer::Statistics(Box::new(Statistics::of(scheduler, now))),
         Order::Hold { worker, held } => {
             let worker = worker_of(scheduler, now, worker);
             done(worker.is_some_and(|worker| scheduler.handle_hold(now, worker, held)))

@@ -17,8 +17,8 @@ use std::sync::Arc;
 
 use taskyard_core::{
     AttemptAt, ClientId, Config, Early, Effect, Envelope, Epoch, Instant, Limits, Liveness, Origin,
-    Outcome, OutcomeReply, PortId, Refusal, Report, Reported, Revoked, Scheduler, Stamp, Stats,
-    StillRuns, Submit, Submitted, Sweep, Target, TaskHandle, Tried, Verdict, WorkerId,
+    Outcome, OutcomeReply, PortId, Printed, Refusal, Report, Reported, Revoked, Scheduler, Stamp,
+    Stats, StillRuns, Submit, Submitted, Sweep, Target, TaskHandle, Tried, Verdict, WorkerId,
 };
 
 use self::peers::Mailbox;
@@ -29,12 +29,13 @@ use crate::envelope::{Event, Reply};
 use crate::error::Error;
 use crate::names::NameHasher;
 use crate::parker::Unpark;
-use crate::payload::{Payload, TaskClaimant, TaskOwner, task_table};
+use crate::payload::{Payload, TaskClaimant, TaskOwner, payload_len, task_table};
 use crate::pool::{Injector, Stealer, pool};
 use crate::port::{DispatcherBell, Port, PortState};
 use crate::ring::ring;
 use crate::room::RoomFlag;
 use crate::sleepers::Sleepers;
+use crate::spare_room::SpareBytes;
 
 /// Events of one port that one duty cycle handles, so that no port keeps the others waiting.
 const EVENTS_PER_PORT: usize = 256;
@@ -134,6 +135,7 @@ impl<P: Payload> Dispatcher<P> {
         let (replies, reply_consumer) = ring(self.ring_capacity);
         let (bell, bells) = doorbell(self.limits().workers() as usize + 1, Arc::clone(&unpark));
         let (reply_room, event_room) = (Arc::<RoomFlag>::default(), Arc::<RoomFlag>::default());
+        let output = <(SpareBytes, SpareBytes)>::default();
         let port = Port {
             id,
             names: self.shared.names.clone(),
@@ -146,6 +148,8 @@ impl<P: Payload> Dispatcher<P> {
             },
             reply_room: Arc::clone(&reply_room),
             event_room: Arc::clone(&event_room),
+            output_events: output.0.clone(),
+            output_replies: output.1.clone(),
             bells,
             tasks: self.shared.claimant.clone(),
             pool: self.shared.stealer.clone(),
@@ -153,7 +157,9 @@ impl<P: Payload> Dispatcher<P> {
             unpark: Arc::clone(&unpark),
         };
         (
-            PortEnd::new(events, replies, reply_room, event_room, bell, unpark),
+            PortEnd::new(
+                events, replies, reply_room, event_room, output, bell, unpark,
+            ),
             port,
         )
     }
@@ -346,6 +352,15 @@ impl<P: Payload> Dispatcher<P> {
                 let answer = carry_out(&mut self.scheduler, now, order);
                 self.end(port).reply(Reply::Controlled { token, answer });
             }
+            Event::Output {
+                instance,
+                attempt,
+                printed,
+                payload,
+            } => {
+                self.end(port).output_events.take(payload_len(&payload));
+                self.output(now, instance, attempt, printed, payload);
+            }
             of_attempt => self.handle_attempt(now, of_attempt),
         }
     }
@@ -406,6 +421,9 @@ impl<P: Payload> Dispatcher<P> {
                 worker,
                 epoch,
             } => self.scheduler.handle_early_run(now, origin, worker, epoch),
+            Event::OutputMissed { attempt, missed } => {
+                self.scheduler.handle_output_missed(now, attempt, missed);
+            }
             Event::Discarded(source) => self.scheduler.handle_discarded(now, source),
             Event::Returned {
                 handle,
@@ -559,6 +577,29 @@ impl<P: Payload> Dispatcher<P> {
         }
     }
 
+    /// At once, and only where there is room to spare: so it holds nothing up, and comes before
+    /// the outcome.
+    fn output(
+        &mut self,
+        now: Instant,
+        instance: u64,
+        attempt: AttemptAt,
+        printed: Printed,
+        payload: P,
+    ) {
+        let told = self
+            .scheduler
+            .handle_output(now, instance, attempt, printed);
+        let Some((port, reply)) = told else { return };
+        let bytes = payload_len(&payload);
+        if self.end(port).has_spare_room(bytes) {
+            self.end(port).output_replies.add(bytes);
+            self.end(port).reply(Reply::Output { reply, payload });
+        } else {
+            self.scheduler.handle_output_dropped(now, &reply);
+        }
+    }
+
     /// A claimant has not yet let go of the payload: it may not be touched.
     fn is_being_read(&self, index: u32) -> bool {
         index < self.limits().tasks()
@@ -704,6 +745,7 @@ impl<P: Payload> Dispatcher<P> {
             },
             Due::Swept { token, touched } => Reply::Swept { token, touched },
             Due::Notice(notice) => Reply::Notice(notice),
+            Due::OutputMissed { client, missed } => Reply::OutputMissed { client, missed },
             Due::Retire {
                 worker,
                 epoch,
@@ -760,12 +802,6 @@ impl<P: Payload> fmt::Debug for Dispatcher<P> {
             .field("stats", self.scheduler.stats())
             .finish_non_exhaustive()
     }
-}
-
-/// Bytes of all frames together.
-fn payload_len<P: Payload>(payload: &P) -> usize {
-    let frames = (0..payload.frame_count()).filter_map(|frame| payload.frame(frame));
-    frames.map(<[u8]>::len).sum()
 }
 
 /// Wakes the thread that drives a dispatcher, for something that comes through no port.

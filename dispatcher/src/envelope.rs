@@ -2,8 +2,9 @@
 
 use taskyard_core::{
     Attempt, AttemptAt, ClientHello, ClientId, Envelope, Epoch, HelloRefusal, Liveness, Loss,
-    NoticeReply, Origin, OutcomeReply, Registration, RegistrationRefusal, Report, Settled, Source,
-    Submit, Sweep, Target, TaskHandle, TaskId, Token, Verdict, Welcome, WorkerId, WorkerSlots,
+    NoticeReply, Origin, OutcomeReply, OutputReply, Printed, Registration, RegistrationRefusal,
+    Report, Settled, Source, Submit, Sweep, Target, TaskHandle, TaskId, Token, Verdict, Welcome,
+    WorkerId, WorkerSlots,
 };
 
 use crate::control::{Answer, Order};
@@ -192,6 +193,24 @@ pub enum Event<P> {
         /// Who.
         target: Target,
     },
+    /// What an attempt has printed. Where there is no room for it, it is dropped.
+    Output {
+        /// The worker process that says so.
+        instance: u64,
+        /// Which attempt.
+        attempt: AttemptAt,
+        /// Where to, and how much of it is missing.
+        printed: Printed,
+        /// The text.
+        payload: P,
+    },
+    /// Pieces of what an attempt has printed were dropped, and none went through since.
+    OutputMissed {
+        /// Which attempt.
+        attempt: AttemptAt,
+        /// How many.
+        missed: u16,
+    },
     /// A slot that an attempt of an earlier incarnation had taken is free (rule R5).
     SlotFreed {
         /// Its place in the table.
@@ -315,6 +334,20 @@ pub enum Reply<P> {
     },
     /// A client is told that its task runs again.
     Notice(NoticeReply),
+    /// A client is told what its task has printed.
+    Output {
+        /// All but the text.
+        reply: OutputReply,
+        /// The text.
+        payload: P,
+    },
+    /// An outcome of this client follows, and output that it should have read before was dropped.
+    OutputMissed {
+        /// Whose.
+        client: ClientId,
+        /// How many pieces.
+        missed: u16,
+    },
     /// Answers a question.
     Liveness {
         /// The port's own number for it.

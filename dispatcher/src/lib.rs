@@ -41,6 +41,10 @@ mod roster;
 #[cfg(not(loom))]
 mod runner;
 mod sleepers;
+#[cfg(not(loom))]
+mod spare_room;
+#[cfg(not(loom))]
+mod statistics;
 #[doc(hidden)]
 pub mod sync;
 
@@ -67,12 +71,14 @@ pub use parker::{ThreadParker, Unpark};
 pub use payload::{Payload, TaskClaimant, TaskOwner, task_table};
 pub use pool::{Injector, Stealer, pool};
 #[cfg(not(loom))]
-pub use port::{Delivery, Port};
+pub use port::{Delivery, OutputFate, Port};
 pub use ring::{Consumer, Full, Producer, ring};
 pub use room::RoomFlag;
 #[cfg(not(loom))]
 pub use runner::{Runner, RunnerOptions};
 pub use sleepers::{Sleeper, Sleepers};
+#[cfg(not(loom))]
+pub use statistics::Statistics;
 
 // For models that start near the wrap of a position.
 #[doc(hidden)]

@@ -54,6 +54,12 @@ pub trait Payload: Send + 'static {
     fn share(&self) -> Self;
 }
 
+/// Bytes of all frames together.
+pub(crate) fn payload_len<P: Payload>(payload: &P) -> usize {
+    let frames = (0..payload.frame_count()).filter_map(|frame| payload.frame(frame));
+    frames.map(<[u8]>::len).sum()
+}
+
 impl<const N: usize> Payload for [u8; N] {
     fn frame_count(&self) -> usize {
         1

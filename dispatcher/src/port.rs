@@ -33,20 +33,21 @@ use std::fmt;
 use std::sync::Arc;
 
 use taskyard_core::{
-    Attempt, Envelope, Epoch, LabelKey, Loss, NameKey, Origin, PortId, Report, Source, TaskHandle,
-    WorkerId, WorkerSlots,
+    Attempt, AttemptAt, Envelope, Epoch, LabelKey, Loss, NameKey, Origin, PortId, Printed, Report,
+    Source, TaskHandle, WorkerId, WorkerSlots,
 };
 
 use crate::doorbell::{Bell, Listener};
 use crate::envelope::{Event, Reply};
 use crate::names::NameHasher;
 use crate::parker::Unpark;
-use crate::payload::{Payload, TaskClaimant};
+use crate::payload::{Payload, TaskClaimant, payload_len};
 use crate::pool::Stealer;
 use crate::ring::{Consumer, Producer};
 use crate::room::RoomFlag;
 use crate::roster::Roster;
 use crate::sleepers::{Sleeper, Sleepers};
+use crate::spare_room::{SpareBytes, spare_room};
 
 /// The bit of the reply ring in a port's bell; worker `n` has bit `n + 1`.
 pub(crate) const REPLIES: u32 = 0;
@@ -72,6 +73,18 @@ pub struct Delivery<P> {
     pub payload: P,
 }
 
+/// What became of a piece of output; see [`Port::output`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum OutputFate {
+    /// It is on its way to the dispatcher.
+    Sent,
+    /// There was no room to spare for it.
+    Dropped,
+    /// The attempt is not out.
+    Stale,
+}
+
 /// One side of an attachment to the dispatcher; see the top of `port.rs` for its owner's rhythm.
 pub struct Port<P: Payload> {
     pub(crate) id: PortId,
@@ -87,6 +100,9 @@ pub struct Port<P: Payload> {
     pub(crate) reply_room: Arc<RoomFlag>,
     /// We wait for room in the event ring.
     pub(crate) event_room: Arc<RoomFlag>,
+    /// Output that waits in either ring.
+    pub(crate) output_events: SpareBytes,
+    pub(crate) output_replies: SpareBytes,
     pub(crate) bells: Listener,
     pub(crate) tasks: TaskClaimant<P>,
     pub(crate) pool: Stealer<Envelope>,
@@ -231,7 +247,7 @@ impl<P: Payload> Port<P> {
     }
 
     /// Passes on a worker's report on an attempt that its present incarnation was given, and frees
-    /// the slot. False, and nothing happens, when it was not given that attempt or has reported it
+    /// the slot; before it, if there is room for two events, that output of it is missing. False, and nothing happens, when it was not given that attempt or has reported it
     /// before.
     ///
     /// # Panics
@@ -245,11 +261,20 @@ impl<P: Payload> Port<P> {
             attempt,
             ..
         } = report;
-        let vacated = self.state.roster.vacate(worker, epoch, handle, attempt);
-        if vacated {
-            self.send(Event::Reported { report, payload });
+        let Some(missed) = self.state.roster.vacate(worker, epoch, handle, attempt) else {
+            return false;
+        };
+        if missed > 0 && self.events.has_room(2) {
+            let attempt = AttemptAt {
+                worker,
+                epoch,
+                handle,
+                attempt,
+            };
+            self.send(Event::OutputMissed { attempt, missed });
         }
-        vacated
+        self.send(Event::Reported { report, payload });
+        true
     }
 
     /// Whether this incarnation was given this attempt and has not reported it.
@@ -334,6 +359,42 @@ impl<P: Payload> Port<P> {
         vacated
     }
 
+    /// Passes on what an attempt has printed, if it was given to this worker's present incarnation
+    /// (or to an earlier one, which the dispatcher judges by the process `instance`) and has not
+    /// been reported, and if the event ring has room to spare. Otherwise it is dropped, and the
+    /// next piece of that attempt says so.
+    ///
+    /// It is one event, for which there may be no room: [`has_room`](Self::has_room) need not be
+    /// asked.
+    pub fn output(
+        &mut self,
+        instance: u64,
+        attempt: AttemptAt,
+        mut printed: Printed,
+        payload: P,
+    ) -> OutputFate {
+        let Ok(missed) = self.state.roster.missed_of(&attempt) else {
+            return OutputFate::Stale;
+        };
+        let bytes = payload_len(&payload);
+        let places = spare_room(self.events.capacity());
+        if !self.output_events.has_room(bytes) || !self.events.has_room(places) {
+            if let Some(missed) = missed {
+                *missed = missed.saturating_add(1);
+            }
+            return OutputFate::Dropped;
+        }
+        printed.missed = missed.map_or(0, std::mem::take);
+        self.output_events.add(bytes);
+        self.send(Event::Output {
+            instance,
+            attempt,
+            printed,
+            payload,
+        });
+        OutputFate::Sent
+    }
+
     /// Frees a slot that an attempt of an earlier incarnation had taken (rule R5).
     ///
     /// # Panics
@@ -378,6 +439,10 @@ impl<P: Payload> Port<P> {
                     if self.state.roster.pause(worker, epoch, paused) && paused {
                         self.state.paused.push((worker, epoch));
                     }
+                }
+                Reply::Output { reply, payload } => {
+                    self.output_replies.take(payload_len(&payload));
+                    return Some(Reply::Output { reply, payload });
                 }
                 retire @ Reply::Retire { worker, epoch, .. } => {
                     self.state.retired.push((worker, epoch));

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use taskyard_core::{Attempt, Envelope, Epoch, TaskHandle, WorkerId, WorkerSlots};
+use taskyard_core::{Attempt, AttemptAt, Envelope, Epoch, TaskHandle, WorkerId, WorkerSlots};
 
 use crate::ring::Consumer;
 
@@ -78,7 +78,13 @@ struct Out {
     attempt: Attempt,
     /// It was sent ahead, and is not known to have started.
     is_ahead: bool,
+    /// Pieces of its output that were dropped since the last one that went through.
+    missed: u16,
 }
+
+/// This incarnation does not have the attempt.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NotOut;
 
 #[derive(Clone, Copy, Debug)]
 struct Queue {
@@ -246,6 +252,7 @@ impl Roster {
             handle,
             attempt,
             is_ahead,
+            missed: 0,
         });
         self.settle(worker);
         is_ahead
@@ -285,6 +292,16 @@ impl Roster {
         })
     }
 
+    /// The number of dropped pieces of an attempt's output. Of one of another incarnation nothing
+    /// is known here; `Err` if this one is not out.
+    pub(crate) fn missed_of(&mut self, at: &AttemptAt) -> Result<Option<&mut u16>, NotOut> {
+        let Some(place) = self.up(at.worker, at.epoch) else {
+            return Ok(None);
+        };
+        let found = place.find(at.handle, at.attempt).ok_or(NotOut)?;
+        Ok(Some(&mut place.out[found].missed))
+    }
+
     /// Takes an attempt back that was sent ahead. False if it was not, or is known to have started.
     pub(crate) fn give_back(
         &mut self,
@@ -293,27 +310,25 @@ impl Roster {
         handle: TaskHandle,
         attempt: Attempt,
     ) -> bool {
-        self.start(worker, epoch, handle, attempt) && self.vacate(worker, epoch, handle, attempt)
+        self.start(worker, epoch, handle, attempt)
+            && self.vacate(worker, epoch, handle, attempt).is_some()
     }
 
-    /// Frees the slot of an attempt that this incarnation was given. False if it was not.
+    /// Frees the slot of an attempt that this incarnation was given, and says how many pieces of its
+    /// output were dropped last. `None` if it was not.
     pub(crate) fn vacate(
         &mut self,
         worker: WorkerId,
         epoch: Epoch,
         handle: TaskHandle,
         attempt: Attempt,
-    ) -> bool {
-        let Some(place) = self.up(worker, epoch) else {
-            return false;
-        };
-        let Some(at) = place.find(handle, attempt) else {
-            return false;
-        };
+    ) -> Option<u16> {
+        let place = self.up(worker, epoch)?;
+        let at = place.find(handle, attempt)?;
         let out = place.out.swap_remove(at);
         place.ahead -= u16::from(out.is_ahead);
         self.settle(worker);
-        true
+        Some(out.missed)
     }
 
     /// Frees a slot that an earlier incarnation's attempt had taken. False if none was.
@@ -442,8 +457,16 @@ mod tests {
             roster.occupy(WorkerId(n), handle(n), FIRST);
         }
         assert_eq!(picked(&roster), None);
-        assert!(roster.vacate(WorkerId(1), Epoch(1), handle(1), FIRST));
-        assert!(roster.vacate(WorkerId(0), Epoch(1), handle(0), FIRST));
+        assert!(
+            roster
+                .vacate(WorkerId(1), Epoch(1), handle(1), FIRST)
+                .is_some()
+        );
+        assert!(
+            roster
+                .vacate(WorkerId(0), Epoch(1), handle(0), FIRST)
+                .is_some()
+        );
         assert_eq!(picked(&roster), Some(1));
     }
 
@@ -469,7 +492,11 @@ mod tests {
         assert!(roster.pause(WorkerId(0), Epoch(1), true));
         assert!(!roster.takes_more());
         assert!(roster.next_mail().is_none());
-        assert!(roster.vacate(WorkerId(0), Epoch(1), handle(7), FIRST));
+        assert!(
+            roster
+                .vacate(WorkerId(0), Epoch(1), handle(7), FIRST)
+                .is_some()
+        );
         assert!(!roster.takes_more());
         assert!(roster.pause(WorkerId(0), Epoch(1), false));
         assert_eq!(picked(&roster), Some(0));
@@ -484,21 +511,33 @@ mod tests {
         assert!(roster.is_out(WorkerId(0), Epoch(1), handle(7), FIRST));
         assert!(!roster.is_out(WorkerId(0), Epoch(2), handle(7), FIRST));
         assert!(
-            !roster.vacate(WorkerId(0), Epoch(2), handle(7), FIRST),
+            !roster
+                .vacate(WorkerId(0), Epoch(2), handle(7), FIRST)
+                .is_some(),
             "other incarnation"
         );
         assert!(
-            !roster.vacate(WorkerId(0), Epoch(1), handle(7), Attempt(2)),
+            !roster
+                .vacate(WorkerId(0), Epoch(1), handle(7), Attempt(2))
+                .is_some(),
             "other attempt"
         );
-        assert!(roster.vacate(WorkerId(0), Epoch(1), handle(7), FIRST));
         assert!(
-            !roster.vacate(WorkerId(0), Epoch(1), handle(7), FIRST),
+            roster
+                .vacate(WorkerId(0), Epoch(1), handle(7), FIRST)
+                .is_some()
+        );
+        assert!(
+            !roster
+                .vacate(WorkerId(0), Epoch(1), handle(7), FIRST)
+                .is_some(),
             "twice"
         );
         assert!(!roster.is_out(WorkerId(0), Epoch(1), handle(7), FIRST));
         assert!(
-            !roster.vacate(WorkerId(9), Epoch(1), handle(7), FIRST),
+            !roster
+                .vacate(WorkerId(9), Epoch(1), handle(7), FIRST)
+                .is_some(),
             "unknown worker"
         );
     }
@@ -544,15 +583,27 @@ mod tests {
         assert_eq!(picked(&roster), Some(0));
         assert!(roster.occupy(WorkerId(0), handle(2), FIRST), "ahead");
         assert_eq!(picked(&roster), None);
-        assert!(roster.vacate(WorkerId(0), Epoch(1), handle(0), FIRST));
+        assert!(
+            roster
+                .vacate(WorkerId(0), Epoch(1), handle(0), FIRST)
+                .is_some()
+        );
         assert!(roster.occupy(WorkerId(0), handle(3), FIRST), "ahead again");
-        assert!(roster.vacate(WorkerId(0), Epoch(1), handle(3), FIRST));
+        assert!(
+            roster
+                .vacate(WorkerId(0), Epoch(1), handle(3), FIRST)
+                .is_some()
+        );
         assert!(roster.start(WorkerId(0), Epoch(1), handle(2), FIRST));
         assert!(
             !roster.start(WorkerId(0), Epoch(1), handle(2), FIRST),
             "twice"
         );
-        assert!(roster.vacate(WorkerId(0), Epoch(1), handle(2), FIRST));
+        assert!(
+            roster
+                .vacate(WorkerId(0), Epoch(1), handle(2), FIRST)
+                .is_some()
+        );
         assert!(
             !roster.occupy(WorkerId(0), handle(4), FIRST),
             "a slot is free"

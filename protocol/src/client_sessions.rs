@@ -14,6 +14,7 @@
 //! the port's ring, and none follows it.
 
 mod control;
+mod output;
 
 use taskyard_core::{
     ClientHello, ClientId, Epoch, Liveness, NoticeReply, Outcome, OutcomeReply, Refusal, Target,
@@ -21,6 +22,7 @@ use taskyard_core::{
 };
 use taskyard_dispatcher::{Event, Payload};
 
+use self::output::Told;
 use crate::codes::{Rejection, Topic, write_outcome};
 use crate::names::WorkerNames;
 use crate::peer::{FromInline, Outbox, PeerKey, Side};
@@ -73,6 +75,7 @@ struct ClientPeer {
     session: Option<Session>,
     /// Orders of queue control that have no answer.
     orders: u8,
+    output: Told,
 }
 
 /// A question that waits for its answer.
@@ -558,10 +561,12 @@ impl ClientSessions {
             Outcome::WorkerLost => self.tried(reply),
             _ => payload,
         };
-        let Some((peer, session)) = self.find(reply.client) else {
+        let found = self.find_entry(reply.client);
+        let Some((peer, session, told)) = found else {
             stats.outcome_unsent += 1;
             return;
         };
+        told.tell_missed(peer, reply, out);
         session.sent = session.sent.max(reply.seq);
         session.told = session.received;
         let mut header = Header::new(Kind::Outcome);
@@ -716,9 +721,16 @@ impl ClientSessions {
     }
 
     fn find(&mut self, client: ClientId) -> Option<(PeerKey, &mut Session)> {
+        let (peer, session, _) = self.find_entry(client)?;
+        Some((peer, session))
+    }
+
+    fn find_entry(&mut self, client: ClientId) -> Option<(PeerKey, &mut Session, &mut Told)> {
         let (known, peer) = (*self.by_client.get(client.index() as usize)?)?;
-        let session = self.peers.get_mut(peer)?.session.as_mut()?;
-        (known == client).then_some((peer, session))
+        let ClientPeer {
+            session, output, ..
+        } = self.peers.get_mut(peer)?;
+        (known == client).then_some((peer, session.as_mut()?, output))
     }
 
     fn end_unsendable<P>(&mut self, peer: PeerKey, out: &mut impl Outbox<P>) {

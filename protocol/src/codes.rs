@@ -4,7 +4,7 @@
 //! this version does not know is never guessed at: it decodes to `None`.
 
 use taskyard_core::{
-    Deadline, Epoch, HelloRefusal, Outcome, Refusal, RegistrationRefusal, Verdict, WorkerId,
+    Deadline, Epoch, HelloRefusal, Outcome, Refusal, RegistrationRefusal, Stream, Verdict, WorkerId,
 };
 
 use crate::wire::{Flags, Header, WireError};
@@ -173,6 +173,25 @@ pub const fn verdict_to_code(verdict: Verdict) -> u8 {
         Verdict::Completed => 0,
         Verdict::Failed => 1,
         Verdict::Aborted => 2,
+    }
+}
+
+/// `code` of output, and of a notice that passes it on: where to.
+#[must_use]
+pub const fn stream_to_code(stream: Stream) -> u8 {
+    match stream {
+        Stream::Stdout => 1,
+        Stream::Stderr => 2,
+    }
+}
+
+/// The stream with this number.
+#[must_use]
+pub const fn stream_from_code(code: u8) -> Option<Stream> {
+    match code {
+        1 => Some(Stream::Stdout),
+        2 => Some(Stream::Stderr),
+        _ => None,
     }
 }
 
@@ -359,6 +378,7 @@ mod tests {
             assert_eq!(Rejection::from_code(code).to_code(), code);
             assert!(Topic::from_code(code).is_none_or(|topic| topic.to_code() == code));
             assert!(verdict_from_code(code).is_none_or(|verdict| verdict_to_code(verdict) == code));
+            assert!(stream_from_code(code).is_none_or(|stream| stream_to_code(stream) == code));
         }
     }
 }

@@ -105,6 +105,8 @@ pub enum ControlOrder<'a> {
         /// Where the last page said to go on.
         from: Cursor,
     },
+    /// What the controller has counted, and how long tasks take.
+    Statistics,
 }
 
 /// Numbers of orders on the wire.
@@ -118,6 +120,7 @@ pub(crate) mod code {
     pub(crate) const RELEASE: u8 = 7;
     pub(crate) const DRAIN: u8 = 8;
     pub(crate) const WORKERS: u8 = 9;
+    pub(crate) const STATISTICS: u8 = 10;
 }
 
 /// Numbers of selections on the wire.
@@ -223,7 +226,8 @@ impl<'a> ControlOrder<'a> {
                 | Self::Hold(_)
                 | Self::Release(_)
                 | Self::Drain(_)
-                | Self::Workers { .. } => false,
+                | Self::Workers { .. }
+                | Self::Statistics => false,
             }
     }
 
@@ -254,6 +258,7 @@ impl<'a> ControlOrder<'a> {
             },
             Self::Drain(worker) => Order::Drain(worker.target(name_key)),
             Self::Workers { from } => Order::Workers { from },
+            Self::Statistics => Order::Statistics,
         })
     }
 
@@ -270,6 +275,7 @@ impl<'a> ControlOrder<'a> {
             Self::Release(worker) => (code::RELEASE, Which::Topic(TopicRef::Worker(worker)), start),
             Self::Drain(worker) => (code::DRAIN, Which::Topic(TopicRef::Worker(worker)), start),
             Self::Workers { from } => (code::WORKERS, Which::All, from),
+            Self::Statistics => (code::STATISTICS, Which::All, start),
         }
     }
 
@@ -356,6 +362,7 @@ impl<'a> ControlOrder<'a> {
             code::RELEASE => Self::Release(worker?),
             code::DRAIN => Self::Drain(worker?),
             code::WORKERS => Self::Workers { from },
+            code::STATISTICS => Self::Statistics,
             _ => return Err(wrong),
         })
     }
@@ -410,7 +417,7 @@ mod tests {
         whiches.extend(owners.map(|owner| Which::Task(owner, task)));
         whiches.extend(topics.iter().copied().map(Which::Topic));
         let from = Cursor::from_bits(0xdead_beef);
-        let mut orders = vec![ControlOrder::Workers { from }];
+        let mut orders = vec![ControlOrder::Workers { from }, ControlOrder::Statistics];
         orders.extend(
             whiches
                 .iter()
@@ -437,7 +444,7 @@ mod tests {
     #[test]
     fn each_order_survives_the_wire() {
         let orders = everything();
-        assert_eq!(orders.len(), 1 + 2 * 12 + 4 + 6 + 6);
+        assert_eq!(orders.len(), 2 + 2 * 12 + 4 + 6 + 6);
         for order in orders {
             let head = order.write(42).unwrap();
             let message = Message::decode(head.as_slice()).unwrap();

@@ -17,6 +17,7 @@ mod control;
 mod labels;
 mod log;
 mod names;
+mod output;
 mod peer;
 mod peers;
 pub mod remote;
@@ -28,7 +29,8 @@ mod worker_sessions;
 
 pub use codes::{
     Rejection, STILL_RUNS, Topic, is_of_session, read_outcome, refusal_from_extra,
-    refusal_to_extra, verdict_from_code, verdict_to_code, write_outcome,
+    refusal_to_extra, stream_from_code, stream_to_code, verdict_from_code, verdict_to_code,
+    write_outcome,
 };
 pub use control::{
     Authority, ControlOrder, Owner, TopicRef, Which, WorkerRef, read_answer,
@@ -37,8 +39,9 @@ pub use control::{
 pub use labels::{LABEL_MAX, LABELS_MAX, is_label, read_labels, write_labels};
 pub use log::WorkerLog;
 pub use names::{TriedWorker, WorkerDescription, WorkerNames};
+pub use output::{OUTPUT_BYTES_MAX, OUTPUT_MAX, OUTPUT_PIECES_MAX};
 pub use peer::{FromInline, Incoming, Outbox, PeerKey, SendError, Side, Wire};
 pub use sessions::SessionCounts;
 pub use sessions::{SessionOptions, SessionStats, Sessions};
 #[doc(hidden)]
-pub use taskyard_dispatcher::{Answer, OrderRefusal, Page};
+pub use taskyard_dispatcher::{Answer, OrderRefusal, Page, Statistics};

@@ -24,6 +24,7 @@ use crate::client_sessions::ClientSessions;
 use crate::codes::Rejection;
 use crate::log::WorkerLog;
 use crate::names::WorkerNames;
+use crate::output::OUTPUT_MAX;
 use crate::peer::{FromInline, Incoming, Outbox, PeerKey, SendError, Side, payload_len};
 use crate::wire::{BODY_MAX, Flags, Head, Header, Kind, Message, WireError};
 use crate::worker_sessions::WorkerSessions;
@@ -87,8 +88,6 @@ pub struct SessionStats {
     pub kind_unknown: u64,
     /// Messages of a kind that does not belong to their endpoint.
     pub misplaced: u64,
-    /// Messages of a reserved kind, which nobody takes yet.
-    pub reserved: u64,
     /// Messages of peers that have no session or registration, or not yet again.
     pub unregistered: u64,
     /// Messages that had arrived before.
@@ -121,6 +120,9 @@ pub struct SessionStats {
     pub logs_dropped: u64,
     /// Outcomes whose client was not connected; it gets them in its next session.
     pub outcome_unsent: u64,
+    /// Pieces of output that were dropped: there was no room to spare, or their client is behind
+    /// with reading, or not connected.
+    pub output_dropped: u64,
 }
 
 /// How much the sessions remember: for tests, since each of these has a bound.
@@ -245,11 +247,15 @@ impl<P: FromInline> Sessions<P> {
             Kind::Register if message.header.frames > 0 => {
                 take_payload(&message, incoming, self.payload_max)
             }
+            Kind::Output => take_payload(&message, incoming, self.payload_max.min(OUTPUT_MAX)),
             _ => Ok(None),
         };
         match (side, message.header.kind) {
             (_, Kind::Ping) => turn.pong(message.header.id),
-            (_, Kind::Pong) => {}
+            (Side::Client, Kind::Pong) => {
+                self.clients.handle_pong(peer, message.header.id, turn.out)
+            }
+            (Side::Worker, Kind::Pong) => {}
             (Side::Client, Kind::Submit) => self.clients.handle_submit(&message, payload, turn),
             (Side::Client, Kind::Cancel) => self.clients.handle_cancel(&message, turn),
             (Side::Client, Kind::Ack) => self.clients.handle_ack(&message, turn),
@@ -270,7 +276,7 @@ impl<P: FromInline> Sessions<P> {
             (Side::Worker, Kind::Started | Kind::Revoked) => {
                 self.workers.handle_prefetched(&message, turn);
             }
-            (Side::Worker, Kind::Output) => turn.stats.reserved += 1,
+            (Side::Worker, Kind::Output) => self.workers.handle_output(&message, payload, turn),
             _ => {
                 turn.stats.misplaced += 1;
                 turn.reject(Rejection::Kind, 0);
@@ -348,6 +354,10 @@ impl<P: FromInline> Sessions<P> {
                 self.workers
                     .handle_evict((worker, epoch), drained, port, out, stats);
             }
+            Reply::Output { reply, payload } => {
+                self.clients.handle_output(&reply, payload, out, stats);
+            }
+            Reply::OutputMissed { client, missed } => self.clients.note_missed(client, missed),
             Reply::Notice(notice) => self.clients.handle_notice(&notice, out, stats),
             Reply::Liveness { token, liveness } => {
                 self.clients.handle_liveness(token, liveness, out, stats);

@@ -64,7 +64,7 @@ pub enum Kind {
     Welcome = 0x11,
     /// Controller to client: what became of a task.
     Outcome = 0x12,
-    /// Controller to client: a task runs again.
+    /// Controller to client: a task runs again, or has printed something.
     Notice = 0x13,
     /// Controller to client: answers the question whether a worker is there.
     Alive = 0x14,
@@ -78,7 +78,7 @@ pub enum Kind {
     HandIn = 0x23,
     /// Worker to controller: it leaves for good.
     Leave = 0x24,
-    /// Worker to controller, reserved: what a task printed.
+    /// Worker to controller: what a task printed.
     Output = 0x25,
     /// Worker to controller: a prefetched task has started.
     Started = 0x26,

@@ -14,6 +14,8 @@
 //! last; beyond that a report must match in handle, attempt and epoch, which is for the scheduler
 //! to judge.
 
+mod output;
+
 use arrayvec::ArrayVec;
 use taskyard_core::{
     Attempt, AttemptAt, Epoch, Labels, Loss, Refusal, Registration, Report, Settled, TaskHandle,

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use taskyard_core::{ClientId, Phase, Target, TaskId, WorkerId};
+use taskyard_core::{ClientId, Histogram, Phase, Target, TaskId, WorkerId};
 use taskyard_protocol::wire::{Header, Kind, Message};
-use taskyard_protocol::{Answer, read_answer, read_labels};
+use taskyard_protocol::{Answer, Statistics, read_answer, read_labels};
 
 const DOC: &str = include_str!("../../docs/PROTOCOL.md");
 
@@ -222,6 +222,7 @@ fn the_dumps_show_the_kinds_that_a_newcomer_needs() {
         Kind::Registered,
         Kind::Task,
         Kind::Result,
+        Kind::Output,
         Kind::HandIn,
         Kind::Redirect,
         Kind::Ack,
@@ -238,6 +239,23 @@ fn each_kind_has_its_row() {
         let row = format!("| {:#04x} | {kind:?} |", kind.to_byte());
         assert!(DOC.contains(&row), "no row {row}");
     }
+}
+
+#[test]
+fn the_counters_stand_in_their_order() {
+    let statistics = Statistics::default();
+    let names: Vec<_> = statistics
+        .counters()
+        .map(|(name, _)| format!("`{name}`"))
+        .collect();
+    let page: Vec<_> = DOC.split_whitespace().collect();
+    let list = names.join(", ") + ".";
+    assert!(
+        page.join(" ").contains(&list),
+        "the page does not say {list}"
+    );
+    let buckets = format!("Both have {} buckets.", Histogram::BUCKETS);
+    assert!(DOC.contains(&buckets), "the page does not say {buckets}");
 }
 
 /// The examples carry their numbers with them; those must be the protocol's.

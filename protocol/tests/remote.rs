@@ -8,7 +8,7 @@ use common::{Bytes, Packet};
 use taskyard_core::{
     Attempt, Epoch, Outcome, Priority, Refusal, Submit, TaskId, Verdict, WorkerId,
 };
-use taskyard_core::{Target, TaskHandle};
+use taskyard_core::{Stream, Target, TaskHandle};
 use taskyard_protocol::remote::{
     Assignment, ClientEvent, ClientState, SubmitError, WorkerEvent, WorkerProfile, WorkerState,
 };
@@ -767,4 +767,113 @@ fn tasks_in_advance_wait_for_a_slot_and_are_given_back() {
     // What has not started is forgotten with the registration.
     worker.asked();
     assert_eq!(worker.state.waiting(), 0);
+}
+
+#[test]
+fn a_worker_passes_on_what_is_read_and_says_what_is_missing() {
+    let mut worker = Worker::new();
+    worker.asked();
+    worker.registered(1, 0);
+    let (loud, quiet) = (worker.task(1, 1, 0), worker.task(1, 2, 0));
+    worker.wire.headers();
+    let print = |worker: &mut Worker, task: &Assignment, text: &str| {
+        let wire = &mut worker.wire;
+        worker.state.output(task, Stream::Stderr, bytes(text), wire)
+    };
+    let mut sent = 0;
+    while print(&mut worker, &loud, "line") {
+        sent += 1;
+    }
+    assert!(!print(&mut worker, &loud, "more"));
+    let headers = worker.wire.headers();
+    let (asked, lines): (Vec<_>, Vec<_>) = headers
+        .into_iter()
+        .partition(|header| header.kind == Kind::Ping);
+    assert_eq!((lines.len(), asked.len()), (sent, 1));
+    assert!(
+        lines
+            .iter()
+            .all(|line| (line.kind, line.code, line.ack) == (Kind::Output, 2, 0))
+    );
+    let mut answer = Header::new(Kind::Pong);
+    answer.id = asked[0].id;
+    worker.read(Head::new(&answer));
+    assert!(print(&mut worker, &loud, "again") && print(&mut worker, &quiet, "first"));
+    let headers = worker.wire.headers();
+    let told = headers.iter().filter(|header| header.kind == Kind::Output);
+    let told = told.map(|header| (header.id, header.ack));
+    assert_eq!(told.collect::<Vec<_>>(), [(1, 8), (2, 0)]);
+    // At the latest before the result.
+    worker.wire.room = 0;
+    assert!(!print(&mut worker, &loud, "lost"));
+    worker.wire.room = usize::MAX;
+    worker.report(quiet);
+    worker.report(loud);
+    assert!(!print(&mut worker, &loud, "late"));
+    let told = worker.wire.headers().into_iter();
+    let told = told.map(|header| (header.kind, header.id, header.ack));
+    let expected = [
+        (Kind::Result, 2, 0),
+        (Kind::Output, 1, 12),
+        (Kind::Result, 1, 0),
+    ];
+    assert_eq!(told.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_worker_prints_nothing_to_another_boot_and_begins_anew_with_each_registration() {
+    let mut worker = Worker::new();
+    worker.asked();
+    worker.registered(1, 0);
+    let task = worker.task(1, 1, 0);
+    let wire = &mut worker.wire;
+    while worker.state.output(&task, Stream::Stdout, bytes("x"), wire) {}
+    worker.asked();
+    worker.registered(2, 0);
+    let wire = &mut worker.wire;
+    assert!(worker.state.output(&task, Stream::Stdout, bytes("y"), wire));
+    let last = worker.wire.headers().pop().expect("it was sent");
+    assert_eq!(
+        (last.kind, last.worker, last.epoch, last.ack),
+        (Kind::Output, 1, 10, 1)
+    );
+    worker.asked();
+    let mut registered = Header::new(Kind::Registered);
+    registered.id = 3;
+    worker.read(Head::new(&registered).boot(BOOT + 1));
+    let wire = &mut worker.wire;
+    assert!(!worker.state.output(&task, Stream::Stdout, bytes("z"), wire));
+    worker.wire.headers();
+    worker.report(task);
+    assert!(!worker.wire.kinds().contains(&Kind::Output));
+}
+
+#[test]
+fn a_client_hears_what_its_open_tasks_print() {
+    let mut client = Client::new();
+    client.asked();
+    client.welcomed(1, 0, false);
+    client.submit(1);
+    let mut notice = Header::new(Kind::Notice);
+    (notice.id, notice.attempt, notice.code) = (1, 2, 2);
+    (notice.worker, notice.epoch, notice.flags) = (3, 4, Flags::HAS_WORKER);
+    (notice.ack, notice.extra) = (500, 6);
+    let expected = ClientEvent::Output {
+        task: TaskId(1),
+        attempt: 2,
+        worker: (WorkerId(3), Epoch(4)),
+        stream: Stream::Stderr,
+        dropped_bytes: 500,
+        dropped_notices: 6,
+        payload: bytes("text"),
+    };
+    assert_eq!(
+        client.read(Head::new(&notice).body(b"text")),
+        Some(expected)
+    );
+    notice.code = 3;
+    assert_eq!(client.read(Head::new(&notice)), None, "of a later version");
+    notice.code = 1;
+    assert!(client.outcome(1, 1).is_some());
+    assert_eq!(client.read(Head::new(&notice)), None, "behind the outcome");
 }

@@ -100,6 +100,6 @@ pub use stop::StopFlag;
 pub use sys::{Context, ContextOptions};
 pub use taskyard_protocol::remote::{Assignment, ClientEvent, Repeats, WorkerEvent};
 pub use taskyard_protocol::{
-    Answer, ControlOrder, OrderRefusal, Owner, Page, TopicRef, TriedWorker, Which,
-    WorkerDescription, WorkerNames, WorkerRef,
+    Answer, ControlOrder, OUTPUT_MAX, OrderRefusal, Owner, Page, Statistics, TopicRef, TriedWorker,
+    Which, WorkerDescription, WorkerNames, WorkerRef,
 };

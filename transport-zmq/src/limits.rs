@@ -5,6 +5,7 @@ use std::fmt;
 
 use taskyard_core::Limits;
 use taskyard_protocol::wire::FRAMES_MAX;
+use taskyard_protocol::{OUTPUT_BYTES_MAX, OUTPUT_PIECES_MAX};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -75,6 +76,8 @@ const RECEIVE_MIN: usize = 64;
 const RECEIVE_MAX: usize = 1000;
 /// Answers that are no outcomes or tasks, and that a peer may leave unread.
 const ANSWERS_MAX: usize = 1024;
+/// Pieces of output that a client may leave unread, and the questions among them.
+const OUTPUT_MESSAGES_MAX: usize = OUTPUT_PIECES_MAX + 2;
 /// What libzmq keeps for a message beside its bytes, with the routing id that stands before it.
 const MESSAGE_OVERHEAD: u64 = 2 * 64 + 64;
 /// A message without a payload that is shared with the task table: a head and an inline payload.
@@ -116,7 +119,9 @@ impl QueueLimits {
         Self {
             receive_messages: (receive_bytes / largest).clamp(RECEIVE_MIN, RECEIVE_MAX),
             // What is unread in its window, and as much again of the session before.
-            client_messages: 2 * limits.outcomes_unread() as usize + ANSWERS_MAX,
+            client_messages: 2 * limits.outcomes_unread() as usize
+                + ANSWERS_MAX
+                + OUTPUT_MESSAGES_MAX,
             // Each of its tasks, asked back and stopped.
             worker_messages: 3 * slots + ANSWERS_MAX,
         }
@@ -128,7 +133,7 @@ impl Default for QueueLimits {
     fn default() -> Self {
         Self {
             receive_messages: RECEIVE_MIN,
-            client_messages: 2 * 1024 + ANSWERS_MAX,
+            client_messages: 2 * 1024 + ANSWERS_MAX + OUTPUT_MESSAGES_MAX,
             worker_messages: 3 * (1024 + 32) + ANSWERS_MAX,
         }
     }
@@ -168,7 +173,7 @@ impl MemoryBound {
             payloads: limits.stored_bytes_max(),
             rings: u64::from(shards) * RING * largest,
             receive: peers.saturating_mul(queues.receive_messages as u64),
-            send: clients * unread(queues.client_messages)
+            send: clients * (unread(queues.client_messages) + OUTPUT_BYTES_MAX as u64)
                 + workers * unread(queues.worker_messages),
         }
     }

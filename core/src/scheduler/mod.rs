@@ -12,6 +12,8 @@
 //! | `multicast` | making and cancelling the parts of a multicast |
 //! | `control` | counting, listing and explaining tasks; holding and draining workers |
 //! | `sweeps` | orders to take tasks away |
+//! | `latency` | how long tasks wait, and how long they take |
+//! | `prints` | whom to tell what a task has printed |
 //! | `outputs` | `poll_*`: the next effect, envelope and reply |
 //! | `sanity` | every invariant of these tables, checked the slow way |
 
@@ -20,6 +22,7 @@ mod clients;
 mod control;
 mod early;
 mod inventory;
+mod latency;
 mod liveness;
 mod multicast;
 mod notices;
@@ -27,6 +30,7 @@ mod offers;
 mod outputs;
 mod prefetch;
 mod pressure;
+mod prints;
 mod reports;
 mod returns;
 mod sanity;
@@ -45,6 +49,7 @@ use crate::client::{Chore, ClientRecord, Shelf};
 use crate::config::Limits;
 use crate::crew::{Crews, Placing};
 use crate::event::WorkerSlots;
+use crate::histogram::Histogram;
 use crate::history::Histories;
 use crate::id::{ClientId, PortId, WorkerId};
 use crate::index::Index;
@@ -53,6 +58,7 @@ use crate::port::{Due, PortRecord};
 use crate::slab::Slab;
 use crate::stats::Stats;
 use crate::task::Place;
+use crate::time::Instant;
 use crate::timer::Wheel;
 use crate::window::Window;
 use crate::worker::{Exit, Heirs, Ready, Roster, WorkerRecord};
@@ -111,6 +117,11 @@ use crate::worker::{Exit, Heirs, Ready, Roster, WorkerRecord};
 pub struct Scheduler {
     limits: Limits,
     stats: Stats,
+    /// From accept to start, and to outcome, in microseconds.
+    waits: Histogram,
+    latencies: Histogram,
+    /// When something was told last that may have started or ended a task.
+    seen_at: Instant,
 
     tasks: Slab,
     /// By client and the client's number; parts of a multicast are not in it.
@@ -202,6 +213,9 @@ impl Scheduler {
         Self {
             limits: *limits,
             stats: Stats::default(),
+            waits: Histogram::new(),
+            latencies: Histogram::new(),
+            seen_at: Instant(0),
             tasks: Slab::new(limits.tasks()),
             task_index: Index::new(limits.tasks()),
             wheel: Wheel::new(),

@@ -15,7 +15,7 @@ use crate::id::Attempt;
 use crate::outcome::Refusal;
 use crate::submit::Submit;
 use crate::task::{Ending, Home, Kind, Parts, TaskRecord, TaskState, Wish};
-use crate::time::Instant;
+use crate::time::{Instant, Micros};
 
 impl Scheduler {
     /// Accepts a multicast whole, or refuses it whole.
@@ -45,6 +45,7 @@ impl Scheduler {
         let record = &mut self.tasks.records[index as usize];
         record.kind = Kind::Multicast;
         record.state = TaskState::Spread;
+        record.detail = Micros::of(now).0;
         record.parts = Parts {
             total,
             unmade: total,
@@ -119,6 +120,7 @@ impl Scheduler {
         let mut open = parent.parts.open;
         let (task, client) = (parent.task, parent.client);
         let (priority, born) = (parent.priority, parent.born);
+        let accepted_at = Micros(parent.detail);
         let (start_at, finish_at) = (parent.start_at, parent.finish_at);
         let record = &mut self.tasks.records[part as usize];
         *record = TaskRecord {
@@ -139,6 +141,7 @@ impl Scheduler {
             ..TaskRecord::untouched()
         };
         record.set_multicast(whole);
+        record.set_accepted_at(accepted_at);
         open.push_back(&mut self.tasks.records, part);
         self.tasks.records[whole as usize].parts.open = open;
         self.stats.open += 1;

@@ -16,6 +16,7 @@ impl Scheduler {
     /// Deadlines. Does a bounded amount of work; [`next_timeout`](Self::next_timeout) is not later
     /// than `now` when some is left.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.seen_at = now;
         let mut steps = self.limits.work_per_poll();
         while let Some(index) = self.wheel.pop_due(&mut self.tasks.records, now, &mut steps) {
             self.expire(now, index);
@@ -52,6 +53,7 @@ impl Scheduler {
             self.unfinished = false;
             return self.poll_directed();
         }
+        self.seen_at = now;
         self.chores_first = !self.chores_first;
         let effect = if self.chores_first {
             self.poll_chore(now).or_else(|| self.poll_offer())
@@ -354,6 +356,12 @@ impl Scheduler {
             let notice = self.poll_notice(owner);
             self.mark_turn(owner);
             return notice;
+        }
+        if client.output_missed > 0 {
+            let missed = core::mem::take(&mut client.output_missed);
+            let client = client.id(owner);
+            self.mark_turn(owner);
+            return Some(Reply::OutputMissed { client, missed });
         }
         let index = client.due.pop_front(&mut self.tasks.records)?;
         let bytes = self.tasks.records[index as usize].result_bytes();

@@ -130,6 +130,7 @@ impl Scheduler {
         match self.find_out(handle, attempt, worker, epoch) {
             Some(index) => {
                 self.workers[worker.0 as usize].heard_at = now;
+                self.seen_at = now;
                 self.conclude(index, verdict)
             }
             None => self.drop_report(),
@@ -145,11 +146,12 @@ impl Scheduler {
     /// that stamp and call again at once with what came out.
     pub fn handle_handed_in(
         &mut self,
-        _now: Instant,
+        now: Instant,
         instance: u64,
         report: Report,
         answer: Option<Revoked>,
     ) -> Reported {
+        self.seen_at = now;
         let found = self.tasks.find(report.handle);
         let (worker, epoch) = (report.worker, report.epoch);
         let Some(index) = found.filter(|_| self.was_granted(worker, epoch, instance)) else {
@@ -202,6 +204,7 @@ impl Scheduler {
         stamp: Stamp,
         answer: Revoked,
     ) {
+        self.seen_at = now;
         let asked = self.tasks.find(handle).filter(|index| {
             let record = &self.tasks.records[*index as usize];
             let given_out = record.state == TaskState::Revoking && !record.place.is_linked();
@@ -270,6 +273,7 @@ impl Scheduler {
     /// meanwhile.
     pub(super) fn run(&mut self, now: Instant, index: u32) {
         self.settle_start(index);
+        self.note_start(now, index);
         let record = &mut self.tasks.records[index as usize];
         debug_assert!(!record.place.is_linked());
         record.state = TaskState::Running;

@@ -9,7 +9,7 @@ use crate::list::NIL;
 use crate::outcome::{Deadline, Refusal};
 use crate::submit::{Submit, Target};
 use crate::task::{Ending, Home, Route, TaskState, Wish};
-use crate::time::{Instant, Tick};
+use crate::time::{Instant, Micros, Tick};
 use crate::worker::WorkerState;
 
 impl Scheduler {
@@ -30,6 +30,7 @@ impl Scheduler {
     /// A client no longer wants a task. Whatever it is told in the end is true: a result that comes
     /// first counts, and `started: false` means that it never ran.
     pub fn handle_cancel(&mut self, now: Instant, client: ClientId, task: TaskId) {
+        self.seen_at = now;
         let Some(owner) = self.find_client_up(client) else {
             self.stats.stale_client += 1;
             return;
@@ -146,6 +147,7 @@ impl Scheduler {
         record.client = owner;
         record.home = home;
         record.born = Tick::of(now);
+        record.set_accepted_at(Micros::of(now));
         record.hold_until = Instant(u64::from(submit.hold_ms) * 1_000_000);
         record.state = TaskState::Backlogged;
         record.attempts_max = submit.attempts_max.max(1);
@@ -479,6 +481,7 @@ impl Scheduler {
         record.state = TaskState::Done;
         self.leave_topic(route);
         self.count_ending(ending);
+        self.note_end(index);
         self.step_over(index);
         if multicast == NIL {
             self.clients[owner as usize]

@@ -71,6 +71,7 @@ impl Scheduler {
             self.stats.stale_worker += 1;
             return;
         }
+        self.seen_at = now;
         let place = worker.0;
         self.losses += 1;
         self.workers_up -= 1;

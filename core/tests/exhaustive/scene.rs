@@ -478,7 +478,7 @@ impl Scene {
                 let now = self.world.now;
                 self.world.scheduler.handle_drained(now, worker, epoch);
             }
-            Reply::Notice(_) => {}
+            Reply::Notice(_) | Reply::OutputMissed { .. } => {}
             other => panic!("nobody asked for {other:?}"),
         }
     }

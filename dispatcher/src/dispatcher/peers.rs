@@ -171,6 +171,7 @@ impl<P: Payload> Dispatcher<P> {
                 | Due::Recall { .. }
                 | Due::Pause { .. }
                 | Due::Notice(_)
+                | Due::OutputMissed { .. }
                 | Due::Swept { .. } => {}
             }
         }

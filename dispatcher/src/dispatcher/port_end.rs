@@ -11,6 +11,7 @@ use crate::parker::Unpark;
 use crate::port::REPLIES;
 use crate::ring::{Consumer, Producer, ring};
 use crate::room::RoomFlag;
+use crate::spare_room::{SpareBytes, spare_room};
 
 /// One port, as the dispatcher has it.
 pub(super) struct PortEnd<P> {
@@ -18,6 +19,9 @@ pub(super) struct PortEnd<P> {
     replies: Producer<Reply<P>>,
     reply_room: Arc<RoomFlag>,
     pub(super) event_room: Arc<RoomFlag>,
+    /// Output that waits in either ring.
+    pub(super) output_events: SpareBytes,
+    pub(super) output_replies: SpareBytes,
     bell: Bell,
     pub(super) unpark: Arc<dyn Unpark>,
     /// There was no room for a reply: its events and replies wait for the port to ring.
@@ -38,19 +42,23 @@ pub(super) struct PortEnd<P> {
 }
 
 impl<P: Send> PortEnd<P> {
-    pub(super) const fn new(
+    pub(super) fn new(
         events: Consumer<Event<P>>,
         replies: Producer<Reply<P>>,
         reply_room: Arc<RoomFlag>,
         event_room: Arc<RoomFlag>,
+        output: (SpareBytes, SpareBytes),
         bell: Bell,
         unpark: Arc<dyn Unpark>,
     ) -> Self {
+        let (output_events, output_replies) = output;
         Self {
             events,
             replies,
             reply_room,
             event_room,
+            output_events,
+            output_replies,
             bell,
             unpark,
             blocked: false,
@@ -85,6 +93,14 @@ impl<P: Send> PortEnd<P> {
         // Nobody will ever make room in a ring without a reader, and nobody misses the reply.
         self.blocked = !self.replies.has_room(1) && !self.replies.is_closed();
         !self.blocked
+    }
+
+    /// Whether there is so much room that a reply of so many bytes may be pushed that can as well be
+    /// dropped. Nobody waits for it.
+    pub(super) fn has_spare_room(&mut self, bytes: usize) -> bool {
+        let places = spare_room(self.replies.capacity());
+        let is_open = !self.blocked && !self.gone;
+        is_open && self.output_replies.has_room(bytes) && self.replies.has_room(places)
     }
 
     /// Passes a reply on, for which there is room.

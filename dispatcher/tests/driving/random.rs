@@ -39,12 +39,13 @@ enum Doing {
     ReadOne,
     ReadAll,
     Start,
+    Print,
     Finish,
     Sleep,
     Flush,
 }
 
-const DOINGS: [Doing; 20] = [
+const DOINGS: [Doing; 21] = [
     Doing::Attach,
     Doing::DropPort,
     Doing::Run,
@@ -62,6 +63,7 @@ const DOINGS: [Doing; 20] = [
     Doing::ReadOne,
     Doing::ReadAll,
     Doing::Start,
+    Doing::Print,
     Doing::Finish,
     Doing::Sleep,
     Doing::Flush,
@@ -210,6 +212,7 @@ impl World {
             Doing::ReadOne => drop(self.read_replies(at, 1)),
             Doing::ReadAll => drop(self.read_replies(at, 100)),
             Doing::Start => self.start(at),
+            Doing::Print => self.print(at),
             Doing::Finish => drop(self.finish(at)),
             Doing::Sleep => self.peers[at].asleep = self.peers[at].port.prepare_sleep(),
             _ => self.peers[at].port.flush(),
@@ -372,7 +375,7 @@ fn is_of(delivery: &Delivery<Counted>, worker: (u32, u32)) -> bool {
 type Mark = (&'static str, fn(&Stats) -> u64);
 
 /// What must have happened at all in the histories, or they show nothing.
-const MARKS: [Mark; 13] = [
+const MARKS: [Mark; 16] = [
     ("completed", |stats| stats.completed),
     ("failed", |stats| stats.failed),
     ("refused", |stats| stats.refused),
@@ -386,6 +389,9 @@ const MARKS: [Mark; 13] = [
     ("evictions", |stats| stats.evictions),
     ("stale_claim", |stats| stats.stale_claim),
     ("stale_report", |stats| stats.stale_report),
+    ("output", |stats| stats.output),
+    ("output_dropped", |stats| stats.output_dropped),
+    ("stale_output", |stats| stats.stale_output),
 ];
 
 /// The seeds to run: `TASKYARD_SEED` is the first, `TASKYARD_SEEDS` says how many.

@@ -1,5 +1,7 @@
 //! Answers to orders of queue control, as bytes: rows of fixed length.
 
+mod statistics;
+
 use taskyard_core::{
     Attempt, ClientId, Cursor, Epoch, Explanation, Instant, LabelKey, Phase, Priority, Target,
     TaskHandle, TaskId, TaskInfo, WorkerId, WorkerInfo, WorkerPhase,
@@ -39,6 +41,7 @@ pub fn write_answer(header: &mut Header, answer: &Answer, names: &WorkerNames) -
             counts.flat_map(|count| count.to_le_bytes()).collect()
         }
         Answer::Explained { explanation, at } => write_explanation(*explanation, *at).to_vec(),
+        Answer::Statistics(statistics) => statistics::write(statistics),
         Answer::Swept(touched) => {
             header.epoch = *touched;
             Vec::new()
@@ -80,6 +83,7 @@ pub fn read_answer(header: &Header, payload: &[u8]) -> Result<Answer, WireError>
                 at: Instant(0),
             }
         }
+        code::STATISTICS => Answer::Statistics(Box::new(statistics::read(payload)?)),
         code::SWEEP => Answer::Swept(header.epoch),
         code::CANCEL | code::HOLD | code::RELEASE | code::DRAIN => Answer::Done,
         other => return Err(WireError::Code(other)),

@@ -16,11 +16,12 @@
 //! have run. Records are told apart by the controller's boot and its number for the client.
 
 mod control;
+mod output;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
 
-use taskyard_core::{ClientId, Epoch, Outcome, Submit, Target, TaskId, WorkerId};
+use taskyard_core::{ClientId, Epoch, Outcome, Stream, Submit, Target, TaskId, WorkerId};
 use taskyard_dispatcher::Answer;
 
 use crate::codes::{Rejection, Topic, is_of_session, read_outcome};
@@ -84,6 +85,25 @@ pub enum ClientEvent<P> {
         worker: (WorkerId, Epoch),
         /// Its name, if the controller knows it.
         name: Option<Box<str>>,
+    },
+    /// A task has printed something. It is told once, in order, before the task's outcome; or not
+    /// at all, if there is more than can be passed on at once.
+    Output {
+        /// Which task.
+        task: TaskId,
+        /// Which execution.
+        attempt: u8,
+        /// The worker that runs it: so the parts of a multicast can be told apart.
+        worker: (WorkerId, Epoch),
+        /// Where it has printed.
+        stream: Stream,
+        /// Bytes that the worker has dropped so far, of all that this attempt has printed.
+        dropped_bytes: u32,
+        /// Pieces for this client that the controller has dropped since the last it was told of,
+        /// whatever task they were of.
+        dropped_notices: u16,
+        /// What it has printed; empty if there is nothing to say but what is missing.
+        payload: P,
     },
     /// Answers [`is_alive`](ClientState::is_alive).
     Alive {
@@ -499,6 +519,7 @@ impl<P: FromInline> ClientState<P> {
             Kind::WhoAreYou => self.hello(wire),
             Kind::Rejected => return Ok(Some(self.handle_rejected(header))),
             Kind::Notice if header.code == 0 => return Ok(self.handle_notice(&message)),
+            Kind::Notice => return self.handle_output(&message, incoming),
             Kind::Alive => return Ok(Some(read_alive(&message))),
             Kind::Controlled => return control::read_controlled(&message, incoming).map(Some),
             Kind::Ping => {

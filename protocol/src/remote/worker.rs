@@ -21,6 +21,8 @@
 //! result is not handed in but waits, and is sent as an ordinary result afterwards: that also frees
 //! the slot.
 
+mod output;
+
 use std::collections::VecDeque;
 use std::fmt;
 
@@ -213,6 +215,7 @@ pub struct WorkerState<P> {
     unsaid: Vec<Assignment>,
     /// The number of the last result sent in this registration.
     sent: u32,
+    output: output::Output,
 }
 
 impl<P: FromInline> WorkerState<P> {
@@ -248,6 +251,7 @@ impl<P: FromInline> WorkerState<P> {
             latest_bytes: 0,
             unsaid: Vec::new(),
             sent: 0,
+            output: output::Output::default(),
         }
     }
 
@@ -322,6 +326,7 @@ impl<P: FromInline> WorkerState<P> {
         else {
             return false;
         };
+        self.end_output(assignment, wire);
         let assignment = self.running.swap_remove(place);
         self.unsaid.retain(|unsaid| *unsaid != assignment);
         let too_large = payload.as_ref().is_some_and(|payload| {
@@ -429,7 +434,11 @@ impl<P: FromInline> WorkerState<P> {
                 let _ = wire.send(&mut Head::new(&pong), None);
                 None
             }
-            // Reserved, or not for workers.
+            Kind::Pong => {
+                self.handle_pong(header.id, wire);
+                None
+            }
+            // Not for workers.
             _ => None,
         })
     }
@@ -668,6 +677,7 @@ impl<P: FromInline> WorkerState<P> {
         // What has not started is the controller's to settle: it takes it for lost with us (rule
         // R1).
         self.ahead.clear();
+        self.output.begin();
         self.given_back.clear();
         self.unsaid.clear();
         for kept in &mut self.kept {

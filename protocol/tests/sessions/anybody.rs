@@ -62,15 +62,6 @@ fn what_is_not_understood_is_rejected_by_kind() {
 }
 
 #[test]
-fn reserved_kinds_are_counted_and_ignored() {
-    let mut controller = Controller::new();
-    let (worker, _) = controller.worker("w", 1);
-    let answers = controller.exchange(WORKER, worker, bare(Kind::Output));
-    assert!(answers.is_empty());
-    assert_eq!(controller.sessions.stats().reserved, 1);
-}
-
-#[test]
 fn everybody_may_ping() {
     let mut controller = Controller::new();
     for side in [CLIENT, WORKER] {

@@ -7,6 +7,7 @@ mod anybody;
 mod clients;
 mod control;
 mod named;
+mod output;
 mod support;
 mod watchers;
 mod wishes;

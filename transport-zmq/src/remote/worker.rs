@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use taskyard_core::{Epoch, Verdict, WorkerId};
+use taskyard_core::{Epoch, Stream, Verdict, WorkerId};
 use taskyard_dispatcher::random_u64;
 use taskyard_protocol::remote::{Assignment, WorkerEvent, WorkerProfile, WorkerState};
 use taskyard_protocol::wire::NAME_MAX;
@@ -223,6 +223,17 @@ impl RemoteWorker {
     ) -> bool {
         self.state
             .report(assignment, verdict, payload, self.link.wire())
+    }
+
+    /// Passes on what an attempt has printed, now or not at all: `false` if it was dropped. What was
+    /// dropped is counted, and its client told. At most [`OUTPUT_MAX`] bytes in one frame; see
+    /// [`WorkerState::output`]. Output waits for nobody, and nothing waits for output; so poll while
+    /// a task prints much, or most of it will be dropped.
+    ///
+    /// [`OUTPUT_MAX`]: taskyard_protocol::OUTPUT_MAX
+    pub fn output(&mut self, assignment: &Assignment, stream: Stream, payload: ZmqPayload) -> bool {
+        self.state
+            .output(assignment, stream, payload, self.link.wire())
     }
 
     /// Its place in the controller's table and its incarnation, while it is registered.

@@ -10,3 +10,4 @@ mod prefetch;
 mod pressure;
 mod sessions;
 mod tasks;
+mod told;

@@ -1,9 +1,10 @@
 //! What ports get from the dispatcher, and what must be true of it.
 
 use taskyard_core::{
-    Epoch, Outcome, OutcomeReply, Submit, Target, TaskId, Token, Verdict, WorkerId,
+    AttemptAt, Epoch, Outcome, OutcomeReply, OutputReply, Printed, Stream, Submit, Target, TaskId,
+    Token, Verdict, WorkerId,
 };
-use taskyard_dispatcher::{Event, Reply};
+use taskyard_dispatcher::{Event, OutputFate, Reply};
 
 use super::{Employee, TASK_BITS, World, is_of};
 use crate::support::{Counted, report};
@@ -55,7 +56,8 @@ impl World {
                 };
                 self.peers[at].workers.insert((worker.0, epoch.0), employee);
             }
-            Reply::Notice(_) => {}
+            Reply::Notice(_) | Reply::OutputMissed { .. } => {}
+            Reply::Output { reply, payload } => self.handle_output(at, &reply, &payload),
             Reply::Liveness { .. } => unreachable!("nobody asks"),
             Reply::Recall { .. } => unreachable!("no worker here takes tasks ahead"),
             Reply::Evict { worker, epoch, .. } => self.worker_is_gone_quietly(at, worker, epoch),
@@ -168,6 +170,56 @@ impl World {
             None if reply.part => assert!(customer.open.contains_key(&task), "{number:x}"),
             None => assert!(customer.open.remove(&task).is_some(), "unasked: {number:x}"),
         }
+    }
+
+    /// Only of a task that has started, and has no outcome yet.
+    fn handle_output(&self, at: usize, reply: &OutputReply, payload: &Counted) {
+        let live = self.peers[at].customers.iter().find(|key| {
+            let customer = self.customers.get(*key);
+            customer.is_some_and(|customer| customer.id == Some(reply.client))
+        });
+        let Some(key) = live else { return };
+        let customer = &self.customers[key];
+        let number = ((*key as u64) << TASK_BITS) | reply.task.0;
+        assert!(customer.keeps, "{number:x}: a local client is told nothing");
+        assert_eq!(payload.number, number, "somebody else's output");
+        assert!(
+            self.started.contains_key(&(number, reply.worker.0)),
+            "{number:x} prints and has not started"
+        );
+        let part = customer
+            .seen
+            .contains_key(&(reply.task.0, Some(reply.worker.0)));
+        let known = customer.open.contains_key(&reply.task.0);
+        assert!(known && !part, "{number:x} prints after its outcome");
+    }
+
+    /// A task prints, or says so.
+    pub(super) fn print(&mut self, at: usize) {
+        let peer = &mut self.peers[at];
+        let Some(delivery) = peer.running.first() else {
+            return;
+        };
+        let mut attempt = AttemptAt {
+            worker: delivery.worker,
+            epoch: delivery.epoch,
+            handle: delivery.handle,
+            attempt: delivery.attempt,
+        };
+        let text = self.yard.mint.make(delivery.payload.number);
+        let printed = Printed {
+            stream: Stream::Stdout,
+            dropped_bytes: 0,
+            missed: 0,
+        };
+        let lies = self.random.one_in(8);
+        if lies {
+            attempt.epoch.0 += 1;
+        }
+        let fate = peer.port.output(1, attempt, printed, text);
+        let again = peer.port.has_room(1) || fate != OutputFate::Sent;
+        assert!(again, "output has taken the last place");
+        assert!(lies || fate != OutputFate::Stale, "it is out");
     }
 
     pub(super) fn start(&mut self, at: usize) {
