@@ -12,7 +12,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs a worker until it ends; gives the process's exit code. In the processes that it forks
     it returns, too, each with its own."""
     arguments = parse(argv)
-    error = _find_controller(arguments.worker)
+    # A worker that is started with its controller may be the first to be ready.
+    error = None if arguments.controlled else _find_controller(arguments.worker)
     if error is not None:
         print(f"taskyard: {error}", file=sys.stderr)
         return 2

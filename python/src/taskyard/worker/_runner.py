@@ -337,6 +337,7 @@ class Runner:
 
     def _assign(self, task: Task) -> None:
         """Gives a task to a slot that is free, the main thread's if it is."""
+        self._leave_by, self._has_all = None, False
         if self._main.assignment is None:
             self._main.assignment = task.assignment
             self._main_task = task
