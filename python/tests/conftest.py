@@ -1,7 +1,7 @@
 """What the tests share: controllers, clusters and clients, all real, and a look for orphans.
 
-No process outlives its test. The process that runs the tests adopts orphans, so that nothing which a
-test left behind can hide as a child of ``init``.
+No process outlives its test. The process that runs the tests adopts orphans, so that nothing which
+a test left behind can hide as a child of ``init``.
 """
 
 from __future__ import annotations
