@@ -10,7 +10,6 @@ import io
 import os
 import pickle
 import struct
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 

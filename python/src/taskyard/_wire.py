@@ -334,10 +334,11 @@ def _candidates(folder: Path, role: Role) -> Iterator[tuple[float, Path]]:
 
 
 def open_socket(
-    context: zmq.Context[zmq.Socket[bytes]], connection: Connection
+    context: zmq.Context[zmq.Socket[bytes]], connection: Connection, *, send_max: int = 1000
 ) -> zmq.Socket[bytes]:
     """A socket that is connected as the protocol demands (``docs/PROTOCOL.md``, section 1): each
-    new connection begins with an empty message, and none outlives its end.
+    new connection begins with an empty message, and none outlives its end. It takes ``send_max``
+    messages that the connection has not taken yet, without a limit if that is 0.
     """
     import zmq
 
@@ -345,6 +346,7 @@ def open_socket(
     try:
         # What comes in is bounded by the protocol, and never read late.
         socket.setsockopt(zmq.RCVHWM, 0)
+        socket.setsockopt(zmq.SNDHWM, send_max)
         socket.setsockopt(zmq.PROBE_ROUTER, 1)
         socket.setsockopt(zmq.IMMEDIATE, 1)
         socket.setsockopt(zmq.LINGER, 0)

@@ -102,12 +102,15 @@ class TaskTimeout(TaskyardError, TimeoutError):
 class TaskCancelled(TaskyardError, concurrent.futures.CancelledError):
     """The task was cancelled: by this client, or by an operator."""
 
-    def __init__(self, started: bool = False) -> None:
-        super().__init__(started)
-        #: Whether it had started: then it may have done part of its work.
+    def __init__(self, started: bool = False, reason: str = "") -> None:
+        super().__init__(started, reason)
+        #: Whether it had started, or may have: then it may have done part of its work.
         self.started = started
+        self.reason = reason
 
     def __str__(self) -> str:
+        if self.reason:
+            return f"the task was dropped: {self.reason}; it may have started"
         return f"the task was cancelled {'while it ran' if self.started else 'before it started'}"
 
 
