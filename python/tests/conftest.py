@@ -20,7 +20,8 @@ import pytest
 from taskyard import _process
 
 if TYPE_CHECKING:
-    from taskyard import Client, Cluster
+    from taskyard.client import Client
+    from taskyard.cluster import Cluster
 
 #: How long what was told to end may take: far more than it needs on a busy machine.
 PATIENCE_S = 30.0
@@ -165,7 +166,7 @@ def controller(controller_with: Callable[..., Controller]) -> Controller:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """Two workers of a controller of their own, which the tests of a file share."""
-    from taskyard import Cluster
+    from taskyard.cluster import Cluster
 
     with Cluster(workers=2) as cluster:
         yield cluster
@@ -174,7 +175,7 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture
 def client(cluster: Cluster) -> Iterator[Client]:
     """A client of the shared cluster."""
-    from taskyard import Client
+    from taskyard.client import Client
 
     with Client(cluster) as client:
         yield client

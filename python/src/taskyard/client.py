@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
-from taskyard import _codec, _functions
+from taskyard import _codec, _entered, _functions
 from taskyard import _wire as wire
 from taskyard._link import Link
 from taskyard._session import Route
@@ -285,12 +285,18 @@ class Client(View):
         self._is_shut_down = True
         self._link.close(TaskCancelled(started=True, reason="the client was closed"))
 
+    def __enter__(self) -> Client:
+        # What a library submits within the `with` statement goes there too.
+        _entered.enter(self)
+        return self
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool | None:
+        _entered.leave(self)
         if kind is None:
             self.shutdown(wait=True)
         else:
