@@ -10,12 +10,15 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from test_package import module_names
+
+from taskyard.client import Client
 
 if TYPE_CHECKING:
     from conftest import Controller
@@ -65,6 +68,13 @@ def run(block: Block, folder: Path, environment: dict[str, str]) -> str:
     return done.stdout
 
 
+def await_worker(client: Client, name: str) -> None:
+    until = time.monotonic() + WAIT_S
+    while not client.is_alive(name):
+        assert time.monotonic() < until, f"{name} did not come"
+        time.sleep(0.02)
+
+
 @pytest.mark.parametrize("block", all_blocks(), ids=lambda block: f"{block.document}:{block.line}")
 def test_a_block_of_a_document_runs(
     block: Block, tmp_path: Path, controller_with: Callable[..., Controller]
@@ -80,6 +90,8 @@ def test_a_block_of_a_document_runs(
     command = [sys.executable, "-m", "taskyard.worker", "--name", "gpu-3", "--label", "gpu"]
     with subprocess.Popen([*command, "--connect", str(controller.folder)]) as worker:
         try:
+            with Client(controller.folder) as client:
+                await_worker(client, "gpu-3")
             run(block, tmp_path, {"TASKYARD_CONNECT": str(controller.folder)})
         finally:
             worker.terminate()

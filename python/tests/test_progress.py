@@ -108,6 +108,31 @@ def test_a_last_chunk_that_is_smaller_does_not_count_too_much() -> None:
     assert bar.done == 10
 
 
+@pytest.mark.parametrize("chunksize", [1, 7])
+def test_a_map_shows_how_far_it_is(chunksize: int) -> None:
+    program = f"""
+from taskyard import Client, Cluster
+with Cluster(workers=2) as cluster, Client(cluster) as client:
+    results = client.map(abs, range(100), chunksize={chunksize}, progress="numbers")
+    assert list(results) == list(range(100))
+"""
+    said = on_a_terminal(program, without_tqdm=True)
+    assert "numbers" in said
+    assert "100/100" in said.rstrip().rsplit("\r", 1)[-1]
+
+
+def test_a_map_that_fails_ends_its_line() -> None:
+    program = """
+from taskyard import Client, Cluster
+with Cluster(workers=1) as cluster, Client(cluster) as client:
+    try:
+        list(client.map(lambda n: 1 // (3 - n), range(100), progress=True))
+    except ZeroDivisionError:
+        print("failed", file=__import__("sys").stderr)
+"""
+    assert on_a_terminal(program, without_tqdm=True).endswith("\nfailed\r\n")
+
+
 def test_no_futures_is_a_bar_that_is_closed() -> None:
     assert progress.track([]).done == 0
 

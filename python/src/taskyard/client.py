@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Unpack
 
+    from taskyard.progress import Bar
+
 T = TypeVar("T")
 
 PRIORITY = 3
@@ -119,24 +121,31 @@ class View(concurrent.futures.Executor):
         *iterables: Iterable[Any],
         timeout: float | None = None,
         chunksize: int = 1,
+        progress: bool | str = False,
     ) -> Iterator[T]:
         """As :func:`map`, on the workers: all is submitted now, and results are given in order.
 
         With a ``chunksize`` several calls travel in one task, which pays for short ones. Raises
         :class:`TimeoutError` if a result is not there ``timeout`` seconds from now; what is left
-        when the iterator is given up is cancelled.
+        when the iterator is given up is cancelled. ``progress`` draws a bar on a terminal or in a
+        notebook; a text is what stands in front of it.
         """
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1")
         deadline = None if timeout is None else time.monotonic() + timeout
         calls = zip(*iterables, strict=False)
         if chunksize == 1:
-            return _in_order([self.submit(fn, *call) for call in calls], deadline)
+            futures = [self.submit(fn, *call) for call in calls]
+            bar = _bar(progress, futures, len(futures), 1)
+            return _in_order(futures, deadline, bar)
         pickled = _functions.dumps(fn)
-        futures = [
-            self.submit(_functions.run_chunk, pickled, chunk) for chunk in _chunks(calls, chunksize)
-        ]
-        return itertools.chain.from_iterable(_in_order(futures, deadline))
+        count = 0
+        chunks = []
+        for chunk in _chunks(calls, chunksize):
+            count += len(chunk)
+            chunks.append(self.submit(_functions.run_chunk, pickled, chunk))
+        bar = _bar(progress, chunks, count, chunksize)
+        return itertools.chain.from_iterable(_in_order(chunks, deadline, bar))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Takes no more tasks through this view; ``cancel_futures`` takes away those that have not
@@ -359,7 +368,21 @@ def _chunks(calls: Iterator[tuple[Any, ...]], size: int) -> Iterator[list[tuple[
         yield chunk
 
 
-def _in_order(futures: list[Future[T]], deadline: float | None) -> Iterator[T]:
+def _bar(
+    progress: bool | str, futures: list[Future[Any]], count: int, per_future: int
+) -> Bar | None:
+    """What shows how many calls have ended, if somebody wants to see it."""
+    if not progress:
+        return None
+    from taskyard.progress import track
+
+    desc = progress if isinstance(progress, str) else None
+    return track(futures, count, desc, per_future=per_future)
+
+
+def _in_order(
+    futures: list[Future[T]], deadline: float | None, bar: Bar | None = None
+) -> Iterator[T]:
     """The results in order; what is left when nobody wants them any more is cancelled."""
     futures.reverse()
 
@@ -377,6 +400,8 @@ def _in_order(futures: list[Future[T]], deadline: float | None) -> Iterator[T]:
         finally:
             for future in futures:
                 future._request_cancel()
+            if bar is not None:
+                bar.close()
 
     return results()
 
