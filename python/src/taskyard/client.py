@@ -401,7 +401,8 @@ def _in_order(
             for future in futures:
                 future._request_cancel()
             if bar is not None:
-                bar.close()
+                # Whoever has all results need not wait for the thread that counts them.
+                bar.close(complete=not futures)
 
     return results()
 

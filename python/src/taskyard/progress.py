@@ -68,9 +68,14 @@ class Bar:
             if self._display:
                 self._display.show(self._done)
 
-    def close(self) -> None:
-        """Draws the last state, and nothing from then on. It may be called twice."""
+    def close(self, *, complete: bool = False) -> None:
+        """Draws the last state, and nothing from then on. It may be called twice.
+
+        With ``complete`` all have ended, also those that nobody has come to count yet.
+        """
         with self._lock:
+            if complete and self.total is not None:
+                self._done = self.total
             display, self._display = self._display, None
             if display:
                 display.close(self._done)
