@@ -35,9 +35,8 @@ _LOOK_BUSY_S = 0.1
 _LOOK_IDLE_S = 1.0
 # A child whose ticks stand still for so long while it works hears nothing.
 _DEAF_S = 1.0
-# How often the controller is asked about a deaf child, and how long the answer may take.
-_ASK_EVERY_S = 1.0
-_ASK_PATIENCE_S = 5.0
+# When the process that asks about a deaf child may be replaced, if it has died.
+_ASK_AGAIN_S = 5.0
 # One that dies sooner than this counts as one that cannot start.
 _SETTLED_S = 5.0
 _BACKOFF_S = 0.2
@@ -46,8 +45,8 @@ _BACKOFF_MAX_S = 10.0
 _LEAVE_PATIENCE_S = 5.0
 _CLOSE_PATIENCE_S = 0.5
 _PIPE_FULL_BYTES = 48 * 1024
-# Exit code of the process that asks; see `_ask`.
-_GIVEN_UP = 0
+# Exit code of the process that asks.
+_GIVEN_UP = 10
 
 DRAIN = b"d"
 
@@ -96,7 +95,6 @@ class _Child:
     # The process that asks about it, and since when.
     asker: int = 0
     asked_at: float = 0.0
-    given_up: int = 0
     why: str = ""
 
 
@@ -128,6 +126,7 @@ class Nanny:
 
     def run(self) -> int:
         """Until the end. Raises :class:`BecomeWorker` in each child that it forks."""
+        _process.adopt_orphans()
         self._listen()
         # What there is by now is never freed: so its pages stay shared with the children.
         gc.collect()
@@ -256,7 +255,7 @@ class Nanny:
         child.pid = pid
         child.lifeline, child.stdout, child.stderr = ours
         child.started_at = child.ticked_at = time.monotonic()
-        child.ticks = child.given_up = 0
+        child.ticks = 0
         child.left_at = 0.0
         child.why = ""
 
@@ -304,6 +303,7 @@ class Nanny:
 
     def _handle_death(self, child: _Child, status: int) -> int:
         pid, words = child.pid, child.board.words
+        self._stop_asking(child)
         self._end_what_is_left(pid)
         for descriptor in (child.stdout, child.stderr):
             self._pass_on(descriptor)
@@ -388,15 +388,14 @@ class Nanny:
         words = child.board.words
         ticks = words[_board.TICKS]
         if not words[_board.BUSY_SINCE] or ticks != child.ticks:
-            child.ticks, child.ticked_at, child.given_up = ticks, now, 0
+            child.ticks, child.ticked_at = ticks, now
+            self._stop_asking(child)
             return
         if now - child.ticked_at < _DEAF_S:
             return
         for descriptor in (child.stdout, child.stderr):
             self._relieve(child, descriptor)
-        if child.asker and now - child.asked_at > _ASK_PATIENCE_S:
-            _process.kill_quietly(child.asker)
-        elif not child.asker and now - child.asked_at > _ASK_EVERY_S:
+        if not child.asker and now - child.asked_at > _ASK_AGAIN_S:
             self._ask(child, now)
 
     def _relieve(self, child: _Child, descriptor: int) -> None:
@@ -409,27 +408,34 @@ class Nanny:
             child.board.words[_board.DROPPED] += dropped
 
     def _ask(self, child: _Child, now: float) -> None:
-        """Starts a process that asks the controller whether it still counts on this child."""
+        """Starts a process that asks the controller until that has given this child up."""
         child.asked_at = now
+        me = os.getpid()
         pid = os.fork()
         if pid:
             child.asker = pid
             return
-        code = 2
+        code = 1
         try:
+            _process.die_with_parent(me)
             signal.set_wakeup_fd(-1)
-            from ._ask import ask
+            from ._ask import ask_until_given_up
 
-            epoch = child.board.words[_board.EPOCH]
-            code = ask(child.options, epoch, patience_s=_ASK_PATIENCE_S / 2)
+            ask_until_given_up(child.options, child.board.words[_board.EPOCH])
+            code = _GIVEN_UP
+        except Exception as error:
+            _say(f"asking about worker {child.options.name} has failed: {error}")
         finally:
             os._exit(code)
 
+    def _stop_asking(self, child: _Child) -> None:
+        if child.asker:
+            _process.kill_quietly(child.asker)
+            child.asker, child.asked_at = 0, 0.0
+
     def _handle_answer(self, child: _Child, status: int) -> None:
         gone = os.WIFEXITED(status) and os.WEXITSTATUS(status) == _GIVEN_UP
-        # Twice in a row, so that an answer from before it could hear again does not count.
-        child.given_up = child.given_up + 1 if gone else 0
-        if child.given_up >= 2:
+        if gone and child.board.words[_board.TICKS] == child.ticks:
             self._kill(child, "it hears nothing, and the controller has given it up")
 
     def _pass_on(self, descriptor: int) -> None:

@@ -188,8 +188,14 @@ class ThreadStream(io.TextIOBase):
         self._stream = stream
         self._outside = outside
         self._whose = whose
-        self.encoding = "utf-8"  # type: ignore[misc]
-        self.errors = "backslashreplace"  # type: ignore[misc]
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return "utf-8"
+
+    @property
+    def errors(self) -> str:  # type: ignore[override]
+        return "backslashreplace"
 
     def writable(self) -> bool:
         return True

@@ -162,7 +162,21 @@ class Runner:
         signal.signal(ABORT_SIGNAL, lambda _number, _frame: self._main.handle_signal())
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._handle_interrupt)
-        os.register_at_fork(after_in_child=self._disown)
+        # A signal that reaches a fork before it has let go of the handlers would be lost on it.
+        mask = threading.local()
+        held = (signal.SIGTERM, signal.SIGINT)
+
+        def hold() -> None:
+            mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
+
+        def release() -> None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask.before)
+
+        def disown() -> None:
+            self._disown()
+            release()
+
+        os.register_at_fork(before=hold, after_in_parent=release, after_in_child=disown)
         _current.publish(self._options.name, self._main, alone=len(self._slots) == 1)
         for slot in self._slots[1:]:
             threading.Thread(
