@@ -70,8 +70,8 @@ pub(crate) fn all(workspace: &Workspace) -> Vec<Step> {
         ),
         step(
             "python",
-            "the Python programs of the documentation work",
-            python::examples,
+            "the Python package: installed, linted, typed, tested; and the documented programs",
+            python::checks,
         ),
         step("curve", "who may come in, by CURVE", curve::tests),
         step("bench", "a short run of the harness loses no task", bench),
