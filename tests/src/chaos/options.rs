@@ -194,7 +194,7 @@ fn build_controller() -> Done<()> {
         "build",
         "--quiet",
         "-p",
-        "taskyard-controller",
+        "taskyard-cli",
         "--bin",
         "taskyard",
     ]);

@@ -1,38 +1,19 @@
-//! The `taskyard` program.
+//! `taskyard controller`: runs one until a signal, or the end of its standard input.
 
-mod operate;
-
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use taskyard_controller::{Controller, Mode, Options, one_line};
+use taskyard_controller::{Controller, Mode, Options};
 use taskyard_core::Config;
 use taskyard_dispatcher::IdleStrategy;
-use taskyard_zmq::{ConnectionDir, Endpoint, Heartbeat, LibzmqFeatures};
-
-/// A task controller: many small tasks, many workers, one place to submit to.
-#[derive(Debug, Parser)]
-#[command(name = "taskyard", version)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Run a controller until it is stopped by SIGINT or SIGTERM.
-    Controller(ControllerArgs),
-    #[command(flatten)]
-    Operate(operate::Command),
-}
+use taskyard_zmq::{ConnectionDir, Endpoint, Heartbeat, LibzmqFeatures, StopFlag};
 
 #[derive(Debug, Args)]
-struct ControllerArgs {
+pub(crate) struct ControllerArgs {
     /// Where clients connect: tcp://HOST:PORT (* takes a free port) or ipc:///PATH.
     #[arg(long, default_value = "tcp://127.0.0.1:7600")]
     clients: Endpoint,
@@ -112,6 +93,10 @@ struct ControllerArgs {
     /// Listen where other hosts can reach it although nothing that is said there is encrypted.
     #[arg(long)]
     insecure_network: bool,
+    /// End, as by SIGTERM, when standard input is closed: whoever holds the other end of that pipe
+    /// need not be able to say goodbye.
+    #[arg(long)]
+    exit_with_stdin: bool,
 }
 
 impl ControllerArgs {
@@ -157,33 +142,6 @@ impl ControllerArgs {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn main() -> ExitCode {
-    let command = match Cli::try_parse() {
-        Ok(cli) => cli.command,
-        // Help and version are no mistakes, and may be long.
-        Err(asked) if !asked.use_stderr() => asked.exit(),
-        Err(wrong) => {
-            eprintln!("taskyard: {}", one_line(&wrong.to_string()));
-            return ExitCode::from(2);
-        }
-    };
-    let done: Result<(), Box<dyn std::error::Error>> = match command {
-        Command::Controller(args) => {
-            start_log();
-            let ended = args.options().and_then(|options| run(&options));
-            ended.map_err(Into::into)
-        }
-        Command::Operate(command) => operate::run(&command).map_err(Into::into),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("taskyard: {error}");
-            ExitCode::FAILURE
-        }
-    }
 }
 
 /// Lines on standard error; `RUST_LOG` says how many.
@@ -234,8 +192,13 @@ fn exposure(endpoint: &str, is_terminal: bool) -> String {
     )
 }
 
-fn run(options: &Options) -> Result<(), taskyard_controller::Error> {
-    let controller = Controller::start(options)?;
+/// Runs a controller until it is told to end.
+///
+/// # Errors
+/// What kept it from starting, or ended it unasked.
+pub(crate) fn run(args: &ControllerArgs) -> Result<(), taskyard_controller::Error> {
+    start_log();
+    let controller = Controller::start(&args.options()?)?;
     match LibzmqFeatures::probe() {
         Ok(features) => tracing::info!("{features}"),
         Err(error) => tracing::warn!("{error}"),
@@ -243,6 +206,9 @@ fn run(options: &Options) -> Result<(), taskyard_controller::Error> {
     warn_of_exposure(&controller);
     announce(&controller);
     let stop = controller.stop_flag();
+    if args.exit_with_stdin {
+        stop_with_stdin(stop.clone())?;
+    }
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let handle = signals.handle();
     let watcher = std::thread::spawn(move || {
@@ -257,6 +223,31 @@ fn run(options: &Options) -> Result<(), taskyard_controller::Error> {
         tracing::error!("the signal watcher has panicked");
     }
     ended
+}
+
+/// A thread of its own waits for the end of standard input, and is not waited for: it may read on
+/// for as long as the process lives.
+fn stop_with_stdin(stop: StopFlag) -> std::io::Result<()> {
+    let named = std::thread::Builder::new().name("ty-stdin".into());
+    named.spawn(move || {
+        let mut ignored = [0; 512];
+        let mut input = std::io::stdin().lock();
+        loop {
+            match input.read(&mut ignored) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                // There is nobody at the other end of what cannot be read, either.
+                Err(error) => {
+                    tracing::warn!("standard input cannot be read: {error}");
+                    break;
+                }
+            }
+        }
+        tracing::info!("standard input is closed: stopping");
+        stop.stop();
+    })?;
+    Ok(())
 }
 
 #[cfg(test)]
