@@ -1,16 +1,37 @@
-//! The `taskyard` program.
+//! The `taskyard` program: everything that is typed. It decides nothing about tasks; it starts what
+//! does, asks it, and says what it said.
+//!
+//! | to | file |
+//! | --- | --- |
+//! | run a controller | [`serve`] |
+//! | run tasks | [`worker`] |
+//! | submit a command and wait | [`submit`] |
+//! | look, and interfere | [`queue`] |
+//! | install it well | [`shell`] |
 
-mod operate;
+mod connect;
+mod exit;
+mod failure;
+mod payload;
+mod print;
+mod queue;
 mod serve;
+mod shell;
+mod submit;
+mod words;
+mod worker;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use taskyard_controller::one_line;
 
+use self::failure::Failure;
+
 /// A task controller: many small tasks, many workers, one place to submit to.
 #[derive(Debug, Parser)]
-#[command(name = "taskyard", version)]
+#[command(name = "taskyard", version, after_help = exit::HELP, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -20,8 +41,32 @@ struct Cli {
 enum Command {
     /// Run a controller until it is stopped by SIGINT or SIGTERM.
     Controller(Box<serve::ControllerArgs>),
-    #[command(flatten)]
-    Operate(operate::Command),
+    /// Run a worker: of Python functions and commands, or with --exec of commands only.
+    ///
+    /// SIGTERM or Ctrl-C let it finish what runs, and leave; a second one ends it at once.
+    Worker(worker::WorkerArgs),
+    /// Run a command on a worker, wait, and exit as it did.
+    Submit(Box<submit::SubmitArgs>),
+    /// List the workers.
+    Workers(queue::AskArgs),
+    /// Look at the tasks that wait or run, and interfere.
+    #[command(subcommand)]
+    Queue(queue::Command),
+    /// Say why a task is not running, or since when it is.
+    Explain(queue::TaskArgs),
+    /// Print what makes a shell complete this program's command lines.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual's pages into a folder.
+    Man {
+        /// The folder; it is made if it is not there.
+        dir: PathBuf,
+    },
+    /// Watch over one command of a worker.
+    #[command(name = worker::guard::GUARD, hide = true)]
+    Guard(worker::guard::GuardArgs),
 }
 
 fn main() -> ExitCode {
@@ -31,18 +76,39 @@ fn main() -> ExitCode {
         Err(asked) if !asked.use_stderr() => asked.exit(),
         Err(wrong) => {
             eprintln!("taskyard: {}", one_line(&wrong.to_string()));
-            return ExitCode::from(2);
+            return ExitCode::from(exit::USAGE);
         }
     };
-    let done: Result<(), Box<dyn std::error::Error>> = match command {
-        Command::Controller(args) => serve::run(&args).map_err(Into::into),
-        Command::Operate(command) => operate::run(&command).map_err(Into::into),
+    let failed_as = match command {
+        Command::Submit(_) => exit::NOT_SUBMITTED,
+        _ => exit::FAILURE,
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("taskyard: {error}");
-            ExitCode::FAILURE
+    match run(command) {
+        Ok(code) => code,
+        Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("taskyard: {failure}");
+            ExitCode::from(match failure {
+                Failure::Usage(_) => exit::USAGE,
+                _ => failed_as,
+            })
         }
     }
+}
+
+fn run(command: Command) -> Result<ExitCode, Failure> {
+    let done = match command {
+        Command::Controller(args) => Ok(serve::run(&args)?),
+        Command::Worker(args) => worker::run(&args),
+        Command::Submit(args) => return submit::run(&args),
+        Command::Workers(args) => queue::workers(&args),
+        Command::Queue(command) => queue::run(&command),
+        Command::Explain(args) => queue::explain(&args),
+        Command::Completions { shell } => shell::completions(shell),
+        Command::Man { dir } => shell::manual(&dir),
+        Command::Guard(args) => {
+            worker::guard::run(&args).map_err(Failure::system("guarding a command"))
+        }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }

@@ -145,7 +145,7 @@ fn millis(duration: Duration) -> u64 {
 }
 
 /// Lines on standard error; `RUST_LOG` says how many.
-fn start_log() {
+pub(crate) fn start_log() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::fmt()

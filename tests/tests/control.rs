@@ -272,7 +272,7 @@ fn a_worker_process_is_held_released_and_drained() {
 fn run(controller: &ControllerProcess, role: Role, args: &[&str]) -> Output {
     let mut command = taskyard();
     command.args(args);
-    command.arg("--connection").arg(controller.file_of(role));
+    command.arg("--connect").arg(controller.file_of(role));
     command.output().expect("it runs")
 }
 
@@ -317,7 +317,7 @@ fn the_command_line_shows_and_ends_tasks() {
     until(|| count(&mut client, Which::Of(Owner::Me)) == 100);
     let record = record_of(&mut client).to_bits().to_string();
     let run = |args: &[&str]| operate(&controller, args);
-    let listed = run(&["list"]);
+    let listed = run(&["queue", "list"]);
     assert_eq!(
         listed.lines().count(),
         101,
@@ -328,13 +328,15 @@ fn the_command_line_shows_and_ends_tasks() {
         let row = columns(line);
         assert_eq!([row[0], row[2], row[5]], [record.as_str(), "any", "1"]);
     }
-    let json = run(&["list", "--client", &record, "--task", "7", "--json"]);
+    let json = run(&[
+        "queue", "list", "--client", &record, "--task", "7", "--json",
+    ]);
     assert!(
         json.starts_with(&format!("{{\"client\":{record},\"task\":7,")),
         "{json}"
     );
     assert_eq!(json.lines().count(), 1);
-    let depth = run(&["depth", "any"]);
+    let depth = run(&["queue", "depth", "any"]);
     assert!(
         depth.lines().any(|line| columns(line) == ["total", "100"]),
         "{depth}"
@@ -344,11 +346,14 @@ fn the_command_line_shows_and_ends_tasks() {
         why.starts_with("no_worker: ") || why.starts_with("in_pool: "),
         "{why}"
     );
-    assert_eq!(run(&["cancel", &record, "7"]), "cancelled\n");
+    assert_eq!(run(&["queue", "remove", &record, "7"]), "removed\n");
     let cancelled = next_outcome(&mut client);
     assert_eq!((cancelled.task, cancelled.outcome), (tasks[6], CANCELLED));
-    assert_eq!(run(&["sweep", "--older-than-ms", "100000000"]), "swept 0\n");
-    assert_eq!(run(&["sweep", "--topic", "any"]), "swept 99\n");
+    assert_eq!(
+        run(&["queue", "purge", "--older-than", "10m"]),
+        "purged 0\n"
+    );
+    assert_eq!(run(&["queue", "purge", "--topic", "any"]), "purged 99\n");
     for _ in 0..99 {
         assert_eq!(next_outcome(&mut client).outcome, CANCELLED);
     }
@@ -362,13 +367,13 @@ fn the_command_line_holds_and_drains_workers() {
     let _worker = controller.start_workers("w", 1);
     await_workers(&mut client, 1);
     let run = |args: &[&str]| operate(&controller, args);
-    assert_eq!(run(&["hold", "w.0"]), "held\n");
+    assert_eq!(run(&["queue", "hold", "w.0"]), "held\n");
     let listed = run(&["workers"]);
     let row = columns(listed.lines().nth(1).expect("a worker"));
     assert_eq!((row[0], row[2], row.len()), ("0", "held", 9), "{listed}");
-    assert_eq!(run(&["release", "0"]), "released\n");
+    assert_eq!(run(&["queue", "release", "0"]), "released\n");
     assert_eq!(
-        run(&["drain", "w.0", "--json"]),
+        run(&["queue", "drain", "w.0", "--json"]),
         "{\"done\":\"draining\"}\n"
     );
     until(|| run(&["workers", "--json"]).is_empty());
@@ -378,13 +383,18 @@ fn the_command_line_holds_and_drains_workers() {
 fn mistakes_are_one_line() {
     let controller = ControllerProcess::start(&[]);
     let cases: [(Role, &[&str], i32, &str); 11] = [
-        (Role::Client, &["list"], 1, "operator's key"),
-        (Role::Client, &["workers"], 1, "operator's key"),
-        (Role::Client, &["sweep", "--all"], 1, "operator's key"),
-        (Role::Worker, &["list"], 1, "at this endpoint"),
+        (Role::Client, &["queue", "list"], 1, "needs the operator's"),
+        (Role::Client, &["workers"], 1, "needs the operator's"),
+        (
+            Role::Client,
+            &["queue", "purge", "--all"],
+            1,
+            "needs the operator's",
+        ),
+        (Role::Worker, &["queue", "list"], 1, "of a worker"),
         (
             Role::Operator,
-            &["hold", "nobody"],
+            &["queue", "hold", "nobody"],
             1,
             "no such task or worker",
         ),
@@ -394,16 +404,26 @@ fn mistakes_are_one_line() {
             1,
             "no such task or worker",
         ),
-        (Role::Operator, &["sweep"], 2, "--all"),
-        (Role::Operator, &["list", "--task", "1"], 2, "--client"),
+        (Role::Operator, &["queue", "purge"], 2, "--all"),
         (
             Role::Operator,
-            &["list", "--client", "1", "--topic", "any"],
+            &["queue", "list", "--task", "1"],
+            2,
+            "--client",
+        ),
+        (
+            Role::Operator,
+            &["queue", "list", "--client", "1", "--topic", "any"],
             2,
             "cannot be used with",
         ),
-        (Role::Operator, &["hold", "99999999999"], 2, "too large"),
-        (Role::Operator, &["cancel", "1"], 2, "TASK"),
+        (
+            Role::Operator,
+            &["queue", "hold", "99999999999"],
+            2,
+            "too large",
+        ),
+        (Role::Operator, &["queue", "remove", "1"], 2, "TASK"),
     ];
     for (role, args, code, part) in cases {
         let output = run(&controller, role, args);
@@ -418,7 +438,7 @@ fn mistakes_are_one_line() {
     }
     let mut command = taskyard();
     let output = command
-        .args(["list", "--connection", "/nowhere/at/all.json"])
+        .args(["queue", "list", "--connect", "/nowhere/at/all.json"])
         .output();
     let output = output.expect("it runs");
     let text = String::from_utf8_lossy(&output.stderr);

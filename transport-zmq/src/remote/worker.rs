@@ -254,6 +254,13 @@ impl RemoteWorker {
         self.state.waiting()
     }
 
+    /// How many results it keeps because the controller has not said that it has them. A worker
+    /// that leaves waits until there are none, as long as its patience lasts.
+    #[must_use]
+    pub fn unacknowledged(&self) -> usize {
+        self.state.unacknowledged()
+    }
+
     /// Whether the controller is there: at once, from what is known here. Poll before the next
     /// sleep on the descriptor.
     ///

@@ -7,20 +7,20 @@ use std::io::{self, Write};
 use std::iter;
 
 use taskyard_core::{
-    ClientId, Explanation, Instant, Phase, Priority, Target, TaskInfo, WorkerId, WorkerInfo,
-    WorkerPhase,
+    ClientId, Explanation, Instant, Phase, Priority, Refusal, Target, TaskInfo, WorkerId,
+    WorkerInfo, WorkerPhase,
 };
 use taskyard_zmq::WorkerDescription;
 
 /// Writes answers.
-pub(super) struct Printer<W> {
+pub(crate) struct Printer<W> {
     out: W,
     json: bool,
     has_heading: bool,
 }
 
 impl<W: Write> Printer<W> {
-    pub(super) const fn new(out: W, json: bool) -> Self {
+    pub(crate) const fn new(out: W, json: bool) -> Self {
         Self {
             out,
             json,
@@ -29,11 +29,11 @@ impl<W: Write> Printer<W> {
     }
 
     /// All is on its way.
-    pub(super) fn finish(&mut self) -> io::Result<()> {
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
         self.out.flush()
     }
 
-    pub(super) fn tasks(&mut self, rows: &[TaskInfo]) -> io::Result<()> {
+    pub(crate) fn tasks(&mut self, rows: &[TaskInfo]) -> io::Result<()> {
         self.heading(format_args!(
             "{:<20} {:<20} {:<10} {:<8} {:<8} {:>7} {:>8} {:>10}",
             "CLIENT", "TASK", "TOPIC", "STATE", "WORKER", "ATTEMPT", "PRIORITY", "AGE_MS"
@@ -65,7 +65,7 @@ impl<W: Write> Printer<W> {
         )
     }
 
-    pub(super) fn workers(
+    pub(crate) fn workers(
         &mut self,
         rows: &[WorkerInfo],
         described: &[WorkerDescription],
@@ -122,7 +122,7 @@ impl<W: Write> Printer<W> {
         )
     }
 
-    pub(super) fn depth(
+    pub(crate) fn depth(
         &mut self,
         waiting: &[u32; Priority::COUNT],
         pooled: u32,
@@ -145,7 +145,7 @@ impl<W: Write> Printer<W> {
         writeln!(self.out, "{:<9} {total:>10}", "total")
     }
 
-    pub(super) fn explanation(&mut self, why: Explanation, at: Instant) -> io::Result<()> {
+    pub(crate) fn explanation(&mut self, why: Explanation, at: Instant) -> io::Result<()> {
         let (word, said) = words_of(why);
         let (worker, number) = details_of(why, at);
         self.reason(word, worker, number, said)
@@ -180,14 +180,14 @@ impl<W: Write> Printer<W> {
         writeln!(self.out)
     }
 
-    pub(super) fn swept(&mut self, touched: u32) -> io::Result<()> {
+    pub(crate) fn purged(&mut self, touched: u32) -> io::Result<()> {
         match self.json {
-            true => writeln!(self.out, "{{\"swept\":{touched}}}"),
-            false => writeln!(self.out, "swept {touched}"),
+            true => writeln!(self.out, "{{\"purged\":{touched}}}"),
+            false => writeln!(self.out, "purged {touched}"),
         }
     }
 
-    pub(super) fn done(&mut self, what: &str) -> io::Result<()> {
+    pub(crate) fn done(&mut self, what: &str) -> io::Result<()> {
         match self.json {
             true => writeln!(self.out, "{{\"done\":\"{what}\"}}"),
             false => writeln!(self.out, "{what}"),
@@ -241,6 +241,31 @@ const fn words_of(why: Explanation) -> (&'static str, &'static str) {
             "it is over, and its client has not acknowledged that",
         ),
         _ => ("other", "for a reason that this version does not know"),
+    }
+}
+
+/// Why a task is not running, in words; `None` if it is.
+pub(crate) const fn why_it_waits(why: Explanation) -> Option<&'static str> {
+    match why {
+        Explanation::Running { .. } | Explanation::OutcomeWaits { .. } => None,
+        why => Some(words_of(why).1),
+    }
+}
+
+/// Why a submit was refused, and what to do.
+pub(crate) const fn refusal(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::TasksFull => "refused: the controller holds as many tasks as it may; try later",
+        Refusal::QuotaFull => "refused: this client holds as many tasks as it may",
+        Refusal::NoSuchWorker => "refused: no worker with that number is attached",
+        Refusal::NoSuchName => "refused: no worker with that name is attached",
+        Refusal::BytesFull => "refused: the controller holds as many bytes as it may; try later",
+        Refusal::LabelsFull => "refused: there are as many labels as there may be",
+        Refusal::MulticastTooWide => "refused: the controller has no room for a part per worker",
+        Refusal::NoSession => "refused: the session with the controller is over; try again",
+        Refusal::Malformed => "refused: the controller cannot read it; is it of another version?",
+        Refusal::PayloadTooLarge => "refused: the command is longer than the controller takes",
+        _ => "refused, for a reason that this version does not know",
     }
 }
 
