@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
+use crate::host::{host, this_program};
 use crate::messages::{Command, Ready, Report, Role};
 
 /// Longer than any block or start takes, lost tasks included.
@@ -35,9 +36,9 @@ impl Child {
     /// When the system does not start it.
     pub(crate) fn start(name: impl Into<String>, role: &Role) -> Result<Self, Error> {
         let name = name.into();
-        let program = std::env::current_exe().map_err(Error::io("finding this program"))?;
         let role = serde_json::to_string(role).map_err(Error::system)?;
-        let mut process = Program::new(program)
+        let mut process = Program::new(this_program()?)
+            .args(host().prefix)
             .args([ROLE, &role])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

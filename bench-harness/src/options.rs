@@ -170,11 +170,8 @@ impl Options {
     ///
     /// # Errors
     /// [`Error::Options`] in one line. `--help` and `--version` are printed, and end the process.
-    pub(crate) fn from_command_line() -> Result<Self, Error> {
-        Self::from_arguments(std::env::args_os())
-    }
-
-    fn from_arguments<T>(arguments: impl IntoIterator<Item = T>) -> Result<Self, Error>
+    /// The first is what a person types for this program.
+    pub(crate) fn from_arguments<T>(arguments: impl IntoIterator<Item = T>) -> Result<Self, Error>
     where
         T: Into<std::ffi::OsString> + Clone,
     {

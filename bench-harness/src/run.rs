@@ -36,7 +36,8 @@ pub(crate) fn run(options: Options) -> Result<(), Error> {
     })?;
     if cores_available() < 2 {
         eprintln!(
-            "bench-harness: warning: with one core nothing is pinned, and every tail is long"
+            "{}: warning: with one core nothing is pinned, and every tail is long",
+            crate::host::host().name
         );
     }
     let scratch = Scratch::new()?;

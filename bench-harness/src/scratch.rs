@@ -69,7 +69,8 @@ fn end_by(signal: i32, folder: &Path) {
     } else {
         ""
     };
-    eprintln!("{above}bench-harness: stopped by a signal; no summary was written");
+    let name = crate::host::host().name;
+    eprintln!("{above}{name}: stopped by a signal; no summary was written");
     // It comes back only for a signal that does not end a process, and none is watched for.
     let _ = emulate_default_handler(signal);
 }

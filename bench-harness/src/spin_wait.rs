@@ -49,7 +49,7 @@ struct Options {
 /// # Errors
 /// Options that make no sense, or a task without its one good outcome.
 pub(crate) fn run(arguments: impl Iterator<Item = String>) -> Result<(), Error> {
-    let arguments = std::iter::once("starvation".to_owned()).chain(arguments);
+    let arguments = std::iter::once(crate::host::name_of("starvation")).chain(arguments);
     let options = Options::try_parse_from(arguments).map_err(|error| {
         if !error.use_stderr() {
             error.exit();

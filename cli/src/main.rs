@@ -24,10 +24,21 @@ mod worker;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use bench_harness::{Counting, Host};
 use clap::{Parser, Subcommand};
 use taskyard_controller::one_line;
 
 use self::failure::Failure;
+
+/// For `bench`, which says how often it allocates.
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// How the harness is called from here.
+const BENCH: Host = Host {
+    name: "taskyard bench",
+    prefix: &["bench"],
+};
 
 /// A task controller: many small tasks, many workers, one place to submit to.
 #[derive(Debug, Parser)]
@@ -54,6 +65,17 @@ enum Command {
     Queue(queue::Command),
     /// Say why a task is not running, or since when it is.
     Explain(queue::TaskArgs),
+    /// Measure latencies on this machine beside the thinnest forwarders, and draw the curves.
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// See `taskyard bench --help`.
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "OPTIONS"
+        )]
+        options: Vec<String>,
+    },
     /// Print what makes a shell complete this program's command lines.
     Completions {
         /// The shell.
@@ -104,6 +126,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Workers(args) => queue::workers(&args),
         Command::Queue(command) => queue::run(&command),
         Command::Explain(args) => queue::explain(&args),
+        Command::Bench { options } => return Ok(bench_harness::run(BENCH, options)),
         Command::Completions { shell } => shell::completions(shell),
         Command::Man { dir } => shell::manual(&dir),
         Command::Guard(args) => {

@@ -57,7 +57,7 @@ impl Subject {
 
 impl Options {
     pub(super) fn from_arguments(arguments: impl Iterator<Item = String>) -> Result<Self, Error> {
-        let arguments = std::iter::once("contention".to_owned()).chain(arguments);
+        let arguments = std::iter::once(crate::host::name_of("contention")).chain(arguments);
         let options = Self::try_parse_from(arguments).map_err(|error| {
             if !error.use_stderr() {
                 error.exit();

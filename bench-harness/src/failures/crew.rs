@@ -14,6 +14,7 @@ use taskyard_core::{Epoch, WorkerId};
 use super::worker::Word;
 use crate::child::ROLE;
 use crate::error::Error;
+use crate::host::{host, this_program};
 use crate::messages::{Endpoints, Role};
 
 /// Longer than any start takes; only a failure waits for it.
@@ -93,7 +94,7 @@ impl Crew {
     }
 
     fn start(&mut self, seat: u32, group: i32) -> Result<Child, Error> {
-        let program = std::env::current_exe().map_err(Error::io("finding this program"))?;
+        let program = this_program()?;
         let role = Role::FailureWorker {
             endpoint: self.endpoint.clone(),
             connection: self.connection.clone(),
@@ -111,6 +112,7 @@ impl Crew {
         let voice = self.voice.try_clone();
         self.standing[seat as usize] = None;
         command
+            .args(host().prefix)
             .args([ROLE, &role])
             .stdin(Stdio::null())
             .stdout(voice.map_err(Error::io("sharing a pipe"))?)

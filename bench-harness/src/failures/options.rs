@@ -112,7 +112,7 @@ fn heartbeat(text: &str) -> Result<(u64, u64), String> {
 
 impl Options {
     pub(super) fn from_arguments(arguments: impl Iterator<Item = String>) -> Result<Self, Error> {
-        let arguments = std::iter::once("failures".to_owned()).chain(arguments);
+        let arguments = std::iter::once(crate::host::name_of("failures")).chain(arguments);
         let options = Self::try_parse_from(arguments).map_err(|error| {
             if !error.use_stderr() {
                 error.exit();

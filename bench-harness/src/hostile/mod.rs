@@ -60,7 +60,7 @@ struct Options {
 /// Options that make no sense, a process that does not start, or an honest task that did not
 /// complete.
 pub(crate) fn run(arguments: impl Iterator<Item = String>) -> Result<(), Error> {
-    let name = std::iter::once("hostile".to_owned());
+    let name = std::iter::once(crate::host::name_of("hostile"));
     let mut options = match Options::try_parse_from(name.chain(arguments)) {
         Ok(options) => options,
         Err(asked) if !asked.use_stderr() => asked.exit(),

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use super::region;
 use super::scenario::Case;
 use crate::error::Error;
+use crate::host::{host, this_program};
 
 /// The first argument of a process that is counted.
 pub(crate) const CHILD: &str = "icounts-scenario";
@@ -44,14 +45,14 @@ pub(super) fn count(case: Case) -> Result<f64, Error> {
 
 /// Runs the child; how many operations it says were counted.
 fn run(case: Case, profile: &Path) -> Result<u64, Error> {
-    let program = std::env::current_exe().map_err(Error::io("finding this program"))?;
     let mut command = Command::new("setarch");
     command
         .args(["-R", "valgrind", "--tool=callgrind", "--quiet"])
         .arg("--collect-atstart=no")
         .arg(format!("--toggle-collect={}", region::PATTERN))
         .arg(format!("--callgrind-out-file={}", profile.display()))
-        .arg(program)
+        .arg(this_program()?)
+        .args(host().prefix)
         .args([CHILD, &case.scenario.name()])
         .args([case.workers, case.queued].map(|number| number.to_string()))
         // Nothing of the caller's surroundings may move the stack.

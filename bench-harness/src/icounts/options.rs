@@ -32,7 +32,7 @@ pub(super) struct Options {
 
 impl Options {
     pub(super) fn from_arguments(arguments: impl Iterator<Item = String>) -> Result<Self, Error> {
-        let arguments = std::iter::once("icounts".to_owned()).chain(arguments);
+        let arguments = std::iter::once(crate::host::name_of("icounts")).chain(arguments);
         Self::try_parse_from(arguments).map_err(|error| {
             if !error.use_stderr() {
                 error.exit();
