@@ -67,11 +67,23 @@ impl LinkArgs {
     /// # Errors
     /// There is no such file, or nobody answers where it says.
     pub(crate) fn client(&self, roles: &[Role]) -> Result<RemoteClient, Failure> {
+        self.client_at(roles).map(|(client, _)| client)
+    }
+
+    /// The same, and where that is.
+    ///
+    /// # Errors
+    /// As for [`client`](Self::client).
+    pub(crate) fn client_at(&self, roles: &[Role]) -> Result<(RemoteClient, String), Failure> {
         let found = self.connect.find(roles)?;
         let mut options = ClientOptions::from_connection_file(&found.path)?;
         options.connect_timeout = self.timeout.0;
         let context = Context::new(ContextOptions::default())?;
-        RemoteClient::connect(&context, &options).map_err(|error| found.explain(error))
+        let client = RemoteClient::connect(&context, &options);
+        let endpoint = options.endpoint.to_string();
+        client
+            .map(|client| (client, endpoint))
+            .map_err(|error| found.explain(error))
     }
 
     /// How long to wait for each answer.

@@ -6,7 +6,7 @@
 //! | run a controller | [`serve`] |
 //! | run tasks | [`worker`] |
 //! | submit a command and wait | [`submit`] |
-//! | look, and interfere | [`queue`] |
+//! | look, and interfere | [`watch`], [`queue`] |
 //! | install it well | [`shell`] |
 
 mod connect;
@@ -18,6 +18,7 @@ mod queue;
 mod serve;
 mod shell;
 mod submit;
+mod watch;
 mod words;
 mod worker;
 
@@ -58,6 +59,10 @@ enum Command {
     Worker(worker::WorkerArgs),
     /// Run a command on a worker, wait, and exit as it did.
     Submit(Box<submit::SubmitArgs>),
+    /// Say on one screen how the controller is doing.
+    Status(watch::status::StatusArgs),
+    /// Show how the controller is doing, as it changes; q quits.
+    Top(watch::top::TopArgs),
     /// List the workers.
     Workers(queue::AskArgs),
     /// Look at the tasks that wait or run, and interfere.
@@ -123,6 +128,8 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Controller(args) => Ok(serve::run(&args)?),
         Command::Worker(args) => worker::run(&args),
         Command::Submit(args) => return submit::run(&args),
+        Command::Status(args) => watch::status::run(&args),
+        Command::Top(args) => watch::top::run(&args),
         Command::Workers(args) => queue::workers(&args),
         Command::Queue(command) => queue::run(&command),
         Command::Explain(args) => queue::explain(&args),

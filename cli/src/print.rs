@@ -313,7 +313,7 @@ const fn phase_word(phase: Phase) -> &'static str {
     }
 }
 
-const fn worker_word(phase: WorkerPhase) -> &'static str {
+pub(crate) const fn worker_word(phase: WorkerPhase) -> &'static str {
     match phase {
         WorkerPhase::Up => "up",
         WorkerPhase::Held => "held",
@@ -324,7 +324,7 @@ const fn worker_word(phase: WorkerPhase) -> &'static str {
 }
 
 /// A word of a worker's, for a terminal.
-fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     let mut shown = String::new();
     for letter in text.chars() {
         match letter {

@@ -1,7 +1,9 @@
 //! `taskyard submit`: a command as a task. It waits for the end and ends in the same way.
 
+mod live;
 mod said;
 
+use std::collections::{HashMap, VecDeque};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,10 +12,11 @@ use std::{env, io};
 
 use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use taskyard_core::{Outcome, Priority, Submit, Target, TaskId, WorkerId};
+use taskyard_core::{Epoch, Outcome, Priority, Submit, Target, TaskId, WorkerId};
 use taskyard_zmq::{Answer, ClientEvent, ControlOrder, Owner, RemoteClient, Role, ZmqPayload};
 
-use self::said::Teller;
+use self::live::Piece;
+use self::said::{End, Teller};
 use crate::connect::LinkArgs;
 use crate::exit;
 use crate::failure::Failure;
@@ -150,6 +153,8 @@ pub(crate) fn run(args: &SubmitArgs) -> Result<ExitCode, Failure> {
         cancelled_by: None,
         teller: Teller::new(args.all, args.json),
         explain_at: explain_at(args),
+        names: HashMap::new(),
+        aside: VecDeque::new(),
     };
     wait.run(args.link.patience())
 }
@@ -169,6 +174,10 @@ struct Wait {
     teller: Teller,
     /// When to say why nothing happens.
     explain_at: Option<Instant>,
+    /// What workers are called, as far as it was asked.
+    names: HashMap<(WorkerId, Epoch), String>,
+    /// What came while something else was waited for.
+    aside: VecDeque<ClientEvent<ZmqPayload>>,
 }
 
 impl Wait {
@@ -184,35 +193,112 @@ impl Wait {
             {
                 self.explain(patience);
             }
-            let Some(event) = self.client.wait(LOOK)? else {
-                continue;
+            let event = match self.aside.pop_front() {
+                Some(event) => Some(event),
+                None => self.client.wait(LOOK)?,
             };
-            let ClientEvent::Outcome {
+            let code = event
+                .map(|event| self.handle(event, patience))
+                .transpose()?;
+            if let Some(code) = code.flatten() {
+                return Ok(code);
+            }
+        }
+    }
+
+    /// The exit code, if that was the end.
+    fn handle(
+        &mut self,
+        event: ClientEvent<ZmqPayload>,
+        patience: Duration,
+    ) -> Result<Option<ExitCode>, Failure> {
+        match event {
+            ClientEvent::Outcome {
                 task,
                 outcome,
                 worker,
                 part,
                 payload,
                 attempts,
-            } = event
-            else {
-                if let ClientEvent::Rejected(rejection) = event {
-                    return Err(taskyard_zmq::Error::Rejected(rejection).into());
-                }
-                continue;
-            };
-            if task != self.task {
-                continue;
+                tried,
+            } if task == self.task => {
+                let name = worker
+                    .map(|worker| self.name_of(worker, patience))
+                    .transpose()?;
+                let end = End {
+                    outcome,
+                    worker: name.as_deref(),
+                    attempts,
+                    tried: &tried,
+                    payload: payload.as_ref(),
+                };
+                let code = self.teller.end(end).map_err(Failure::Output)?;
+                Ok((!part).then(|| self.code(outcome, code)))
             }
-            let name = worker.map(|(worker, _)| self.name_of(worker, patience));
-            let code = self
-                .teller
-                .outcome(outcome, name.as_deref(), attempts, payload.as_ref())
-                .map_err(Failure::Output)?;
-            if !part {
-                return Ok(self.code(outcome, code));
+            ClientEvent::Output {
+                task,
+                attempt,
+                worker,
+                stream,
+                dropped_bytes,
+                dropped_notices,
+                payload,
+            } if task == self.task => {
+                self.explain_at = None;
+                let piece = Piece {
+                    stream,
+                    attempt,
+                    has_hole: dropped_bytes > 0 || dropped_notices > 0,
+                    bytes: payload.bytes().unwrap_or_default(),
+                };
+                let name = self.name_of(worker, patience)?;
+                self.teller.output(&name, piece).map_err(Failure::Output)?;
+                Ok(None)
+            }
+            ClientEvent::Rejected(rejection) => {
+                Err(taskyard_zmq::Error::Rejected(rejection).into())
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// What a worker is called; its number, if that is not known any more.
+    fn name_of(
+        &mut self,
+        incarnation: (WorkerId, Epoch),
+        patience: Duration,
+    ) -> Result<String, Failure> {
+        if let Some(name) = self.names.get(&incarnation) {
+            return Ok(name.clone());
+        }
+        let worker = incarnation.0;
+        let number = worker.0.into();
+        let due = Instant::now() + patience;
+        let mut name = worker.0.to_string();
+        let mut is_open = self.client.is_alive(number, worker, None);
+        while is_open && Instant::now() < due {
+            match self.client.wait(LOOK)? {
+                Some(ClientEvent::Alive {
+                    question,
+                    worker: known,
+                    name: told,
+                    ..
+                }) if question == number => {
+                    // Its place may be somebody else's by now.
+                    let told = told.filter(|_| known == Some(incarnation));
+                    name = told.map_or(name, |told| print::shown(&told));
+                    is_open = false;
+                }
+                Some(event) => {
+                    // On a new connection nobody knows the question.
+                    is_open = !matches!(event, ClientEvent::Welcome { .. });
+                    self.aside.push_back(event);
+                }
+                None => {}
             }
         }
+        self.names.insert(incarnation, name.clone());
+        Ok(name)
     }
 
     /// Who has cancelled it ends as its signal would have ended it.
@@ -238,11 +324,6 @@ impl Wait {
         eprintln!("taskyard: cancelling the task; again: without waiting for its end");
         self.client.cancel(self.task);
         None
-    }
-
-    /// What to call a worker.
-    fn name_of(&mut self, worker: WorkerId, _patience: Duration) -> String {
-        worker.0.to_string()
     }
 
     fn explain(&mut self, patience: Duration) {

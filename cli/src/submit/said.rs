@@ -1,11 +1,12 @@
 //! What is printed of a task's end, and the exit code that it becomes.
 
-use std::io::{self, Write};
+use std::io::{self, Write as _};
 
 use serde_json::json;
 use taskyard_core::{Deadline, Outcome};
-use taskyard_zmq::ZmqPayload;
+use taskyard_zmq::{TriedWorker, ZmqPayload};
 
+use super::live::{Live, Piece};
 use crate::exit;
 use crate::payload::{self, ResultText, Said};
 use crate::print;
@@ -13,33 +14,54 @@ use crate::print;
 /// Prints outcomes.
 #[derive(Debug)]
 pub(super) struct Teller {
-    all: bool,
+    live: Live,
     json: bool,
+}
+
+/// What became of a task, or of one worker's part of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct End<'a> {
+    pub(super) outcome: Outcome,
+    /// Who ran it.
+    pub(super) worker: Option<&'a str>,
+    pub(super) attempts: u8,
+    /// With whom it was lost, or has failed before.
+    pub(super) tried: &'a [TriedWorker],
+    pub(super) payload: Option<&'a ZmqPayload>,
 }
 
 impl Teller {
     /// For one worker's result or for those of all.
-    pub(super) const fn new(all: bool, json: bool) -> Self {
-        Self { all, json }
+    pub(super) fn new(all: bool, json: bool) -> Self {
+        Self {
+            live: Live::new(all),
+            json,
+        }
+    }
+
+    /// Passes on what a worker has printed.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(super) fn output(&mut self, worker: &str, piece: Piece<'_>) -> io::Result<()> {
+        match self.json {
+            true => Ok(()),
+            false => self.live.pass(worker, piece),
+        }
     }
 
     /// Prints an outcome; the exit code is what it comes to.
     ///
     /// # Errors
     /// It cannot be written.
-    pub(super) fn outcome(
-        &self,
-        outcome: Outcome,
-        worker: Option<&str>,
-        attempts: u8,
-        payload: Option<&ZmqPayload>,
-    ) -> io::Result<u8> {
-        let said = payload.map_or(Said::Other, payload::read_result);
-        let (code, line) = conclusion(outcome, &said);
-        if let Outcome::Summary { parts, completed } = outcome {
+    pub(super) fn end(&mut self, end: End<'_>) -> io::Result<u8> {
+        if let Outcome::Summary { parts, completed } = end.outcome {
             return self.summary(parts, completed);
         }
-        let (stdout, stderr) = match (&said, payload) {
+        let said = end.payload.map_or(Said::Other, payload::read_result);
+        let (code, line) = conclusion(end.outcome, &said);
+        let line = line.map(|line| line + &with_whom(end.outcome, end.tried));
+        let (stdout, stderr) = match (&said, end.payload) {
             (Said::Ran { stdout, stderr, .. }, _) => (*stdout, *stderr),
             // Not one of ours: it is what its worker gave back.
             (Said::Other, Some(payload)) => (payload.bytes().unwrap_or_default(), &b""[..]),
@@ -47,10 +69,10 @@ impl Teller {
         };
         if self.json {
             let object = json!({
-                "worker": worker,
-                "outcome": word(outcome),
+                "worker": end.worker,
+                "outcome": word(end.outcome),
                 "code": code,
-                "attempts": attempts,
+                "attempts": end.attempts,
                 "stdout": String::from_utf8_lossy(stdout),
                 "stderr": String::from_utf8_lossy(stderr),
                 "error": line,
@@ -58,11 +80,9 @@ impl Teller {
             writeln!(io::stdout(), "{object}")?;
             return Ok(code);
         }
-        let prefix = worker.filter(|_| self.all);
-        write(&mut io::stdout().lock(), prefix, stdout)?;
-        write(&mut io::stderr().lock(), prefix, stderr)?;
+        self.live.rest(end.worker, end.attempts, [stdout, stderr])?;
         if let Some(line) = line {
-            match worker {
+            match end.worker {
                 Some(worker) => eprintln!("taskyard: worker {worker}: {line}"),
                 None => eprintln!("taskyard: {line}"),
             }
@@ -96,21 +116,16 @@ impl Teller {
     }
 }
 
-/// Whoever reads one stream may have closed it; the other is another matter.
-fn write(out: &mut impl Write, prefix: Option<&str>, bytes: &[u8]) -> io::Result<()> {
-    match prefix {
-        None => out.write_all(bytes)?,
-        Some(prefix) => {
-            for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-                write!(out, "{prefix}: ")?;
-                out.write_all(line)?;
-                if !line.ends_with(b"\n") {
-                    out.write_all(b"\n")?;
-                }
-            }
-        }
+/// The workers that a lost task was lost with.
+fn with_whom(outcome: Outcome, tried: &[TriedWorker]) -> String {
+    if outcome != Outcome::WorkerLost || tried.is_empty() {
+        return String::new();
     }
-    out.flush()
+    let names = tried.iter().map(|tried| match &tried.name {
+        Some(name) => print::shown(name),
+        None => tried.worker.0.to_string(),
+    });
+    format!(" (tried: {})", names.collect::<Vec<_>>().join(", "))
 }
 
 fn tell_truncated(how: &ResultText) {
@@ -211,13 +226,5 @@ mod tests {
         let timed_out = Outcome::TimedOut(Deadline::Start);
         assert_eq!(code(timed_out, Said::Other), exit::TIMED_OUT);
         assert_eq!(code(Outcome::Failed, Said::Python), exit::FAILURE);
-    }
-
-    #[test]
-    fn every_line_says_whose_it_is() {
-        let mut out = Vec::new();
-        write(&mut out, Some("w"), b"a\nb").unwrap();
-        write(&mut out, None, b"c").unwrap();
-        assert_eq!(out, b"w: a\nw: b\nc");
     }
 }

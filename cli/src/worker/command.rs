@@ -13,6 +13,9 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use taskyard_core::Stream;
+use taskyard_zmq::OUTPUT_MAX as PIECE_MAX;
+
 use super::guard::{Ended, GUARD};
 use crate::payload::{Asked, CommandText, OUTPUT_MAX};
 
@@ -21,6 +24,9 @@ const DRAIN: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 200_000_000,
 };
+
+/// Where a command prints, in the order of its pipes.
+const STREAMS: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
 
 /// What a command has printed, up to a bound.
 #[derive(Debug, Default)]
@@ -157,8 +163,8 @@ fn guard(
 }
 
 impl Running {
-    /// Takes what it prints until it has ended, and all that it has started.
-    pub(super) fn attend(mut self) -> Report {
+    /// Takes what it prints, and passes it on, until it has ended, and all that it has started.
+    pub(super) fn attend(mut self, mut pass_on: impl FnMut(Stream, &[u8])) -> Report {
         let mut printed = [Printed::default(), Printed::default()];
         let mut said = Vec::new();
         let pipes = [
@@ -167,7 +173,7 @@ impl Running {
         ];
         let mut sources = pipes.map(|pipe| pipe.map(File::from));
         let mut socket = Some(File::from(OwnedFd::from(self.socket)));
-        let mut buffer = vec![0; 64 << 10];
+        let mut buffer = vec![0; PIECE_MAX];
         while socket.is_some() || sources.iter().any(Option::is_some) {
             let Some(ready) = wait(&sources, socket.as_ref()) else {
                 break;
@@ -181,7 +187,10 @@ impl Running {
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     Ok(0) | Err(_) => *source = None,
                     Ok(count) => match printed.get_mut(index) {
-                        Some(printed) => printed.add(&buffer[..count]),
+                        Some(printed) => {
+                            printed.add(&buffer[..count]);
+                            pass_on(STREAMS[index], &buffer[..count]);
+                        }
                         None => said.extend(&buffer[..count]),
                     },
                 }

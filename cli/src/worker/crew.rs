@@ -1,16 +1,16 @@
 //! The commands that a worker runs at once, and what is heard of them and of signals.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use taskyard_core::Verdict;
+use taskyard_core::{Stream, Verdict};
 use taskyard_zmq::{Assignment, ZmqPayload};
 
 use super::command::{self, Handle, Report};
@@ -22,20 +22,27 @@ use crate::payload::{self, Asked, ResultText};
 pub(super) enum News {
     /// A command and all that it had started is gone.
     Ended(Assignment, Verdict, Option<ZmqPayload>),
+    /// A command has printed something.
+    Printed(Assignment, Stream, Vec<u8>),
     /// The process was sent a signal.
     Signal(i32),
 }
 
+/// Pieces of output and ends of commands that may be on their way to the worker's thread: beyond
+/// that, a command that prints waits for it.
+const HEARD_MAX: usize = 64;
+
 #[derive(Debug)]
 enum Heard {
     Report(Assignment, Report),
+    Printed(Assignment, Stream, Vec<u8>),
     Signal(i32),
 }
 
 /// A way to tell the worker's thread something, which wakes it.
 #[derive(Debug)]
 struct Teller {
-    heard: Sender<Heard>,
+    heard: SyncSender<Heard>,
     bell: UnixStream,
 }
 
@@ -68,6 +75,8 @@ pub(super) struct Crew {
     worker: String,
     grace: Duration,
     members: HashMap<Assignment, Member>,
+    /// What could not even be started.
+    refused: VecDeque<(Assignment, Report)>,
     heard: Receiver<Heard>,
     bell: UnixStream,
     teller: Teller,
@@ -83,7 +92,7 @@ impl Crew {
             let (bell, ringer) = UnixStream::pair()?;
             bell.set_nonblocking(true)?;
             ringer.set_nonblocking(true)?;
-            let (sender, heard) = channel();
+            let (sender, heard) = sync_channel(HEARD_MAX);
             let teller = Teller {
                 heard: sender,
                 bell: ringer,
@@ -93,6 +102,7 @@ impl Crew {
                 worker,
                 grace,
                 members: HashMap::new(),
+                refused: VecDeque::new(),
                 heard,
                 bell,
                 teller,
@@ -119,7 +129,10 @@ impl Crew {
                 let teller = self.teller.try_clone();
                 let spawned = teller.and_then(|mut teller| {
                     named.spawn(move || {
-                        teller.tell(Heard::Report(assignment, running.attend()));
+                        let report = running.attend(|stream, bytes| {
+                            teller.tell(Heard::Printed(assignment, stream, bytes.to_vec()));
+                        });
+                        teller.tell(Heard::Report(assignment, report));
                     })
                 });
                 // Without a thread the socket closes, and the guard ends the command.
@@ -128,7 +141,7 @@ impl Crew {
             Err(report) => Some(report),
         };
         if let Some(report) = refused {
-            self.teller.tell(Heard::Report(assignment, report));
+            self.refused.push_back((assignment, report));
         }
     }
 
@@ -154,15 +167,21 @@ impl Crew {
         // The bell first: what is told after this rings it again.
         let mut rings = [0; 64];
         while matches!(self.bell.read(&mut rings), Ok(1..)) {}
+        if let Some((assignment, report)) = self.refused.pop_front() {
+            return Some(self.ended(assignment, &report));
+        }
         Some(match self.heard.try_recv().ok()? {
             Heard::Signal(signal) => News::Signal(signal),
-            Heard::Report(assignment, report) => {
-                let member = self.members.remove(&assignment);
-                let aborted = member.is_some_and(|member| member.aborted);
-                let (verdict, result) = verdict(&report, aborted);
-                News::Ended(assignment, verdict, result)
-            }
+            Heard::Printed(assignment, stream, bytes) => News::Printed(assignment, stream, bytes),
+            Heard::Report(assignment, report) => self.ended(assignment, &report),
         })
+    }
+
+    fn ended(&mut self, assignment: Assignment, report: &Report) -> News {
+        let member = self.members.remove(&assignment);
+        let aborted = member.is_some_and(|member| member.aborted);
+        let (verdict, result) = verdict(report, aborted);
+        News::Ended(assignment, verdict, result)
     }
 }
 

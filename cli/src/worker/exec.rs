@@ -157,6 +157,11 @@ impl Worker {
             News::Ended(assignment, verdict, result) => {
                 self.remote.report(&assignment, verdict, result);
             }
+            News::Printed(assignment, stream, bytes) => {
+                // Lossy by intention: the result brings what is dropped here.
+                let piece = ZmqPayload::from_bytes(&bytes);
+                let _ = self.remote.output(&assignment, stream, piece);
+            }
             News::Signal(signal) if self.stage == Stage::Working => {
                 let running = self.crew.len();
                 tracing::info!(signal, running, "finishing what runs; again: at once");
