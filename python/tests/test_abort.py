@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import time
 from collections.abc import Callable
@@ -19,6 +20,10 @@ from taskyard.worker import TaskAborted, current
 
 def _started(path: str) -> None:
     Path(path).touch()
+
+
+def _is_gone(pid: str) -> bool:
+    return not Path(f"/proc/{pid}").exists()
 
 
 def _sleep(path: str) -> None:
@@ -124,7 +129,7 @@ def test_an_aborted_command_ends_with_all_that_it_started() -> None:
         client.cancel(task)
         assert client.wait(task).code == wire.CANCELLED
         for pid in pids.read_text().split():
-            wait_until(lambda pid=pid: not Path(f"/proc/{pid}").exists(), "all of it is gone")
+            wait_until(functools.partial(_is_gone, pid), "all of it is gone")
 
 
 def test_aborts_and_ends_that_cross_do_no_harm() -> None:

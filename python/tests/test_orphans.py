@@ -127,7 +127,7 @@ def test_ctrl_c_twice_in_the_terminals_group() -> None:
         command = [
             sys.executable, "-m", "taskyard.worker", "--connect", str(y.folder), "--name", "t",
         ]  # fmt: skip
-        worker = subprocess.Popen(command, env=y.orphans.environment, process_group=0)
+        worker = subprocess.Popen(command, env=y.orphans.environment, start_new_session=True)
         client.run(abs, 1)
         _start_family(y, client)
         os.killpg(worker.pid, signal.SIGINT)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from worker_kit import BareClient, Yard, wait_until, yard
@@ -59,7 +60,7 @@ def test_c_code_and_child_processes_print_too() -> None:
 def test_output_is_live() -> None:
     def prints(path: str) -> None:
         print("first", flush=True)
-        while not os.path.exists(path):
+        while not Path(path).exists():
             time.sleep(0.01)
         print("last")
 

@@ -174,7 +174,7 @@ def test_commands() -> None:
 
 def test_wrong_options_are_told_in_a_line() -> None:
     with yard() as y:
-        worker = y.start_worker(name="x", **{"TASKYARD_CONNECT": ""})
+        worker = y.start_worker(name="x", TASKYARD_CONNECT="")
         worker.terminate()
         worker.wait()
         nowhere = y.start_worker("--connect", "/no/such/file.json", name="y")

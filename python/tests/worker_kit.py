@@ -272,7 +272,10 @@ class BareClient:
     def run_on(self, worker: str, function: Callable[..., Any], *args: Any) -> Outcome:
         """Runs it on that worker, as soon as that is there."""
         until = time.monotonic() + PATIENCE_S
-        while (outcome := self.run(function, *args, worker=worker)).code == wire.REFUSED:
+        while (outcome := self.run(function, *args, worker=worker)).code in (
+            wire.REFUSED,
+            wire.LOST,
+        ):
             assert time.monotonic() < until, f"waited in vain: {worker} is there"
             self.pump(0.05)
         return outcome

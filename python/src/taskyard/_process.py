@@ -37,7 +37,7 @@ def find_binary() -> Path:
         if os.access(told, os.X_OK) and Path(told).is_file():
             return Path(told)
         raise BinaryNotFound(
-            f"{BINARY_VARIABLE} is {told!r}, which is no program that may be run: correct it, or unset it"
+            f"{BINARY_VARIABLE} is {told!r}, which is no program: correct it, or unset it"
         )
     folders = [Path(sys.executable).parent]
     for scheme in ("", f"{os.name}_user"):
@@ -49,7 +49,6 @@ def find_binary() -> Path:
                 folders.append(Path(path))
     for folder in folders:
         candidate = folder / "taskyard"
-        # A script of that name that a package installer made for Python is not the program.
         if candidate.is_file() and os.access(candidate, os.X_OK):
             return candidate
     on_path = shutil.which("taskyard")

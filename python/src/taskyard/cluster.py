@@ -20,7 +20,7 @@ import sysconfig
 import tempfile
 import time
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Literal
@@ -367,7 +367,9 @@ def _make_folder() -> Path:
             and len(os.fsencode(parent)) + longest <= _SOCKET_PATH_BYTES_MAX
         ):
             return Path(tempfile.mkdtemp(prefix="taskyard-", dir=parent))
-    raise ClusterError("there is no folder for the controller's sockets: set TMPDIR to a short path")
+    raise ClusterError(
+        "there is no folder for the controller's sockets: set TMPDIR to a short path"
+    )
 
 
 def _own_path() -> Iterator[str]:
@@ -378,8 +380,8 @@ def _own_path() -> Iterator[str]:
     package = str(Path(__file__).resolve().parent.parent)
     seen = set()
     for entry in [*sys.path, package]:
-        place = os.path.abspath(entry)
-        is_own = place in own or place.endswith(".zip") or place.endswith("lib-dynload")
+        place = str(Path(entry).absolute())
+        is_own = place in own or place.endswith((".zip", "lib-dynload"))
         if not is_own and place not in seen:
             seen.add(place)
             yield place
@@ -402,7 +404,7 @@ def _tail(log: Path) -> str:
     return " / ".join(told) or "its log is empty"
 
 
-def _ask_for_workers(file: Path, until: float) -> Iterator[int]:
+def _ask_for_workers(file: Path, until: float) -> Generator[int, None, None]:
     """How many workers are there, again and again until then."""
     import zmq
 
@@ -416,7 +418,7 @@ def _ask_for_workers(file: Path, until: float) -> Iterator[int]:
                 body = struct.pack("<QQII", 0, 0, 0, cursor)
                 socket.send(wire.pack(wire.CONTROL, code=_LIST_WORKERS) + body)
                 cursor = None
-            if not socket.poll(_POLL_S * 1000):
+            if not socket.poll(int(_POLL_S * 1000)):
                 yield 0
                 continue
             first, *_ = socket.recv_multipart()

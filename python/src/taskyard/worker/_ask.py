@@ -34,7 +34,7 @@ def ask_until_given_up(options: Options, epoch: int) -> None:
     was_known = False
     not_known_since: float | None = None
     while True:
-        if socket.poll(_ASK_EVERY_S * 1000):
+        if socket.poll(int(_ASK_EVERY_S * 1000)):
             first, *_ = socket.recv_multipart()
             if len(first) < wire.HEADER_BYTES:
                 continue

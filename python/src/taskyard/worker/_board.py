@@ -1,7 +1,7 @@
 """What a worker's process lets its parent see without a word: a page of memory that both have.
 
 The worker's process writes it, with one exception: the parent counts in ``DROPPED`` what it had to
-throw away of the output. Each field is one aligned word of 64 bits, which is read and written whole.
+throw away of the output. Each field is one aligned word of 64 bits, read and written whole.
 """
 
 from __future__ import annotations

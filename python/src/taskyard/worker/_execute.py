@@ -51,8 +51,8 @@ class Executor:
             verdict = COMPLETED if ended.code == 0 else FAILED
             return verdict, _codec.encode_command_result(ended)
         raise ValueError(
-            f"this worker has no word for a payload that begins with {magic!r}: it runs Python calls"
-            " and commands; submit with the package taskyard, or with `taskyard submit`"
+            f"this worker has no word for a payload that begins with {magic!r}: it runs Python"
+            " calls and commands; submit with the package taskyard, or with `taskyard submit`"
         )
 
     def _encode_error(self, error: BaseException, payload_max: int) -> Frames:

@@ -24,7 +24,9 @@ _COPY_BYTES_MAX = 64 * 1024
 class Link:
     """The connection to the controller. Not safe for threads: whoever calls holds its lock."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], connection: wire.Connection) -> None:
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], connection: wire.Connection
+    ) -> None:
         self._context = context
         self._home = connection
         self._present = connection
@@ -149,5 +151,5 @@ def _seen_from(endpoint: str, known: str) -> str:
     for anywhere in ("tcp://0.0.0.0:", "tcp://[::]:", "tcp://*:"):
         if endpoint.startswith(anywhere) and known.startswith("tcp://"):
             host = known[len("tcp://") :].rpartition(":")[0]
-            return f"tcp://{host}:{endpoint[len(anywhere):]}"
+            return f"tcp://{host}:{endpoint[len(anywhere) :]}"
     return endpoint

@@ -159,12 +159,20 @@ class Nanny:
         self._reader.setblocking(False)
         self._writer.setblocking(False)
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD):
+        for number in (
+            signal.SIGTERM,
+            signal.SIGINT,
+            signal.SIGHUP,
+            signal.SIGQUIT,
+            signal.SIGCHLD,
+        ):
             signal.signal(number, lambda _number, _frame: None)
 
     def _timeout_ms(self) -> float:
         now = time.monotonic()
-        busy = any(child.pid and child.board.words[_board.BUSY_SINCE] for child in self._children.values())
+        busy = any(
+            child.pid and child.board.words[_board.BUSY_SINCE] for child in self._children.values()
+        )
         due = now + (_LOOK_BUSY_S if busy or self._stopping else _LOOK_IDLE_S)
         for child in self._children.values():
             due = min(due, child.kill_at if child.pid else child.start_at)
@@ -235,12 +243,7 @@ class Nanny:
 
     def _start(self, child: _Child) -> None:
         child.board.reset()
-        ours, theirs = [], []
-        pipes = []
-        for _ in range(3):
-            read, write = os.pipe()
-            pipes.append((read, write))
-        life, stdout, stderr = pipes
+        life, stdout, stderr = os.pipe(), os.pipe(), os.pipe()
         ours, theirs = (life[1], stdout[0], stderr[0]), (life[0], stdout[1], stderr[1])
         for read in (stdout[0], stderr[0]):
             # Shared with the child, which reads them too: neither may hang in it.
@@ -270,7 +273,13 @@ class Nanny:
         """In the new process: lets go of all that is the nanny's."""
         _process.die_with_parent(parent)
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD):
+        for number in (
+            signal.SIGTERM,
+            signal.SIGINT,
+            signal.SIGHUP,
+            signal.SIGQUIT,
+            signal.SIGCHLD,
+        ):
             signal.signal(number, signal.SIG_DFL)
         os.setsid()
         for other in self._children.values():
@@ -381,7 +390,9 @@ class Nanny:
             if abort_since:
                 asked_s = (time.monotonic_ns() - abort_since) / 1e9
                 if asked_s > child.options.abort_grace_s:
-                    self._kill(child, f"it was asked {asked_s:.1f} s ago to stop a call, and has not")
+                    self._kill(
+                        child, f"it was asked {asked_s:.1f} s ago to stop a call, and has not"
+                    )
             self._look_for_deafness(child, now)
 
     def _look_for_deafness(self, child: _Child, now: float) -> None:

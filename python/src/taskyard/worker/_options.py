@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m taskyard.worker",
         description="Runs Python functions and commands for a Taskyard controller.",
-        epilog="Ended by SIGTERM or Ctrl-C: finishes what runs, then leaves; at once at the second.",
+        epilog="Ended by SIGTERM or Ctrl-C: finishes what runs, then leaves; twice: at once.",
     )
     add = parser.add_argument
     add("--connect", metavar="FILE", help="connection file of the role worker, or its folder")
@@ -69,12 +69,25 @@ def _parser() -> argparse.ArgumentParser:
     add("--processes", type=int, default=1, metavar="N", help="worker processes, NAME-0 ... [1]")
     add("--label", action="append", default=[], metavar="L", help="may be given up to 8 times")
     add("--prefetch", type=int, default=None, metavar="N", help="tasks sent in advance [0]")
-    add("--abort-grace-s", type=float, default=3.0, metavar="S",
-        help="after so long in an aborted call the process is killed and replaced [3]")
-    add("--no-nanny", dest="nanny", action="store_false",
-        help="no parent process: nothing replaces the worker, and aborts cannot kill it")
-    add("--once", dest="reconnect", action="store_false",
-        help="end when the controller is gone, instead of waiting for it to come back")
+    add(
+        "--abort-grace-s",
+        type=float,
+        default=3.0,
+        metavar="S",
+        help="after so long in an aborted call the process is killed and replaced [3]",
+    )
+    add(
+        "--no-nanny",
+        dest="nanny",
+        action="store_false",
+        help="no parent process: nothing replaces the worker, and aborts cannot kill it",
+    )
+    add(
+        "--once",
+        dest="reconnect",
+        action="store_false",
+        help="end when the controller is gone, instead of waiting for it to come back",
+    )
     add("--controlled", action="store_true", help=argparse.SUPPRESS)
     add("--status", metavar="FILE", help=argparse.SUPPRESS)
     return parser
@@ -98,7 +111,7 @@ def parse(argv: Sequence[str] | None = None) -> Arguments:
     prefetch = 0 if given.prefetch is None else given.prefetch
     if not 0 <= prefetch <= 255:
         parser.error("--prefetch is from 0 to 255")
-    names = (name,)
+    names: tuple[str, ...] = (name,)
     if given.processes > 1:
         names = tuple(f"{name}-{number}" for number in range(given.processes))
     worker = Options(

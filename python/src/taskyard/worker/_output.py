@@ -160,7 +160,7 @@ def own_pipes() -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 def _text(descriptor: int) -> io.TextIOWrapper:
-    return open(  # noqa: SIM115
+    return open(
         descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False
     )
 

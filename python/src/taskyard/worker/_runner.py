@@ -153,6 +153,8 @@ class Runner:
                     poll = self._main_poll()
             if task is not None:
                 self._run(self._main, task)
+                # What it was given may be large.
+                task = None
             elif self._code is None:
                 self._wait(poll, timeout_ms, self._kick_main)
         return self._end()
@@ -180,7 +182,9 @@ class Runner:
         _current.publish(self._options.name, self._main, alone=len(self._slots) == 1)
         for slot in self._slots[1:]:
             threading.Thread(
-                target=self._run_slot, args=(slot,), name=f"taskyard-slot-{slot.index + 1}",
+                target=self._run_slot,
+                args=(slot,),
+                name=f"taskyard-slot-{slot.index + 1}",
                 daemon=True,
             ).start()
         threading.Thread(target=self._watch, name="taskyard-watcher", daemon=True).start()
@@ -291,7 +295,7 @@ class Runner:
     def _drain_socket(self) -> None:
         """Receives until there is nothing; not further than to a task for the main thread, if it is
         that which asks: what comes after it is seen by the watcher, or afterwards."""
-        link, session = self._link, self._session
+        session = self._session
         hurry = threading.get_ident() == self._main.thread
         while True:
             message = self._link.receive()
@@ -370,7 +374,9 @@ class Runner:
         for slot in self._slots:
             if slot.assignment == assignment:
                 slot.abort()
-                self._words[_board.ABORT_SINCE] = self._words[_board.ABORT_SINCE] or slot.abort_since_ns
+                self._words[_board.ABORT_SINCE] = (
+                    self._words[_board.ABORT_SINCE] or slot.abort_since_ns
+                )
 
     def _finish(self, slot: Slot, verdict: int, frames: Frames) -> None:
         """Reports what a slot has done, and makes it free."""
@@ -431,7 +437,6 @@ class Runner:
             )
         except TaskAborted:
             verdict, frames = ABORTED, ()
-        del task
         if os.getpid() != self._pid:
             # A process that the task has forked and that came back: it is not the worker.
             os._exit(0)
@@ -546,7 +551,8 @@ class Runner:
         for number in (signal.SIGTERM, signal.SIGINT, ABORT_SIGNAL):
             with contextlib.suppress(ValueError):
                 signal.signal(
-                    number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+                    number,
+                    signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL,
                 )
         self._link.disown()
 

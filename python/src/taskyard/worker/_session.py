@@ -237,7 +237,7 @@ class Session:
             self.pump()
 
     def unsettle(self) -> None:
-        """Goes back to where it may be sent on from again; connect to the first endpoint with it."""
+        """Back to where it may be sent on from again; connect to the first endpoint with it."""
         self._settled = False
         if self._standing is not _Standing.LEFT:
             self._standing = _Standing.STRANGER
@@ -383,7 +383,11 @@ class Session:
         if not self.is_up or (header.worker, header.epoch) != (self.worker, self.epoch):
             return None
         for running in self.running:
-            if (running.id, running.attempt, running.boot) == (header.id, header.attempt, self.boot):
+            if (running.id, running.attempt, running.boot) == (
+                header.id,
+                header.attempt,
+                self.boot,
+            ):
                 return Abort(running)
         return None
 

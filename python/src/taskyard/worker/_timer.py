@@ -25,7 +25,9 @@ class Timer:
     def __init__(self) -> None:
         # The interpreter's lock is kept during the call: to give it up would cost more.
         libc = ctypes.PyDLL(None, use_errno=True)
-        self.descriptor: int = libc.timerfd_create(time.CLOCK_MONOTONIC, _TFD_NONBLOCK | _TFD_CLOEXEC)
+        self.descriptor: int = libc.timerfd_create(
+            time.CLOCK_MONOTONIC, _TFD_NONBLOCK | _TFD_CLOEXEC
+        )
         if self.descriptor < 0:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
