@@ -1,8 +1,8 @@
 //! A client in a process of its own.
 
+mod aside;
 mod control;
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -99,7 +99,7 @@ pub struct RemoteClient {
     /// The number of the last question.
     question: u64,
     /// What came while an answer was waited for.
-    aside: VecDeque<ClientEvent<ZmqPayload>>,
+    aside: aside::Aside,
 }
 
 impl RemoteClient {
@@ -119,7 +119,7 @@ impl RemoteClient {
             // No number that a process before this one has had: its tasks may still be known.
             next_task: (u64::from(key.sessions_before) << 32) + 1,
             question: 0,
-            aside: VecDeque::new(),
+            aside: aside::Aside::default(),
         };
         let due = Instant::now() + options.connect_timeout;
         loop {
@@ -211,9 +211,12 @@ impl RemoteClient {
     /// # Errors
     /// [`Error::Garbage`] if what answers there does not speak the protocol; or the system fails.
     pub fn poll(&mut self) -> Result<Option<ClientEvent<ZmqPayload>>, Error> {
-        match self.aside.pop_front() {
+        match self.aside.pop() {
             Some(event) => Ok(Some(event)),
-            None => self.link.poll(&mut self.state),
+            None => Ok(self
+                .link
+                .poll(&mut self.state)?
+                .map(|event| self.aside.pass(event))),
         }
     }
 
@@ -222,9 +225,12 @@ impl RemoteClient {
     /// # Errors
     /// As for [`poll`](Self::poll).
     pub fn wait(&mut self, timeout: Duration) -> Result<Option<ClientEvent<ZmqPayload>>, Error> {
-        match self.aside.pop_front() {
+        match self.aside.pop() {
             Some(event) => Ok(Some(event)),
-            None => self.wait_until(Instant::now() + timeout),
+            None => {
+                let event = self.wait_until(Instant::now() + timeout)?;
+                Ok(event.map(|event| self.aside.pass(event)))
+            }
         }
     }
 

@@ -57,7 +57,7 @@ impl RemoteClient {
                     if matches!(event, ClientEvent::Welcome { .. }) {
                         asked = None;
                     }
-                    self.aside.push_back(event);
+                    self.aside.push(event);
                 }
                 None => return Err(Error::Unanswered { waited: timeout }),
             }
