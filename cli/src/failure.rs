@@ -29,7 +29,7 @@ pub(crate) enum Failure {
     System { what: String, error: io::Error },
     /// Nobody has started a controller here.
     #[error(
-        "no connection file of a {role} in {}: start a controller (`taskyard controller`), or name \
+        "no connection file for the role {role} in {}: start a controller (`taskyard controller`), or name \
          its file with --connect or TASKYARD_CONNECT", folder.display()
     )]
     NoFile { role: Role, folder: PathBuf },

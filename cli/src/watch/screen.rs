@@ -22,15 +22,16 @@ use super::top::View;
 use super::{Sample, busy_slots, percentiles, shown_bytes, shown_rate, shown_span, shown_us};
 use crate::print;
 
+/// A screen with fewer lines is a low one.
+const LOW: u16 = 20;
+
 /// Draws all of it.
 pub(super) fn draw(frame: &mut Frame<'_>, view: &View) {
-    let [head, upper, lower, workers] = Layout::vertical([
-        Constraint::Length(1),
-        Constraint::Length(6),
-        Constraint::Length(6),
-        Constraint::Min(0),
-    ])
-    .areas(frame.area());
+    // On a low screen the workers are worth more than what has ended.
+    let lower = if frame.area().height < LOW { 0 } else { 6 };
+    let heights = [1, 6, lower].map(Constraint::Length);
+    let [head, upper, lower, workers] =
+        Layout::vertical(heights.into_iter().chain([Constraint::Min(0)])).areas(frame.area());
     draw_head(frame, head, view);
     let Some(sample) = &view.sample else {
         let said = match &view.silence {
@@ -56,7 +57,9 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &View) {
 
 fn draw_head(frame: &mut Frame<'_>, area: Rect, view: &View) {
     let state = match (&view.silence, &view.sample) {
-        (Some((since, _)), _) => {
+        (Some((since, _)), sample) => {
+            // What was last seen is older than the first question without an answer.
+            let since = sample.as_ref().map_or(*since, |sample| sample.taken_at);
             let silent = shown_span(since.elapsed());
             Span::from(format!("the controller does not answer, for {silent}"))
                 .red()
@@ -108,19 +111,19 @@ fn draw_latencies(frame: &mut Frame<'_>, area: Rect, view: &View, sample: &Sampl
     let statistics = &sample.statistics;
     let mut rows = Vec::new();
     if let Some(change) = &view.change {
-        rows.push(("to start, now", percentiles(&change.waits)));
-        rows.push(("to outcome, now", percentiles(&change.latencies)));
+        rows.push(("start, now", percentiles(&change.waits)));
+        rows.push(("end, now", percentiles(&change.latencies)));
     }
-    rows.push(("to outcome, all", percentiles(&statistics.latencies)));
+    rows.push(("end, ever", percentiles(&statistics.latencies)));
     let rows = rows.into_iter().map(|(name, values)| {
         let values = values.map(|us| format!("{:>6}", shown_us(us)));
         Row::new(std::iter::once(name.to_owned()).chain(values))
     });
-    let widths = [16, 6, 6, 6, 6].map(Constraint::Length);
+    let widths = [10, 6, 6, 6, 6].map(Constraint::Length);
     let heading = ["", "   p50", "   p90", "   p99", "   max"];
     let table = Table::new(rows, widths)
         .header(Row::new(heading).dim())
-        .block(Block::bordered().title(" how long they take "));
+        .block(Block::bordered().title(" from submit to ... "));
     frame.render_widget(table, area);
 }
 
@@ -190,13 +193,21 @@ fn draw_workers(frame: &mut Frame<'_>, area: Rect, view: &View, sample: &Sample)
         Constraint::Length(8),
         Constraint::Length(22),
         Constraint::Length(7),
-        Constraint::Length(8),
+        Constraint::Length(10),
         Constraint::Length(14),
     ];
     let table = Table::new(rows, widths)
         .header(Row::new(["WORKER", "STATE", "BUSY", "WAITING", "HEARD", "LABELS"]).dim())
         .block(Block::bordered().title(title));
     frame.render_widget(table, area);
+}
+
+/// How long ago a worker was heard of.
+fn heard(age_ms: u64) -> String {
+    match age_ms {
+        0..1_000 => "now".to_owned(),
+        _ => format!("{} ago", shown_span(Duration::from_millis(age_ms))),
+    }
 }
 
 /// A bar of so many letters at most.
@@ -223,7 +234,7 @@ fn worker_row((info, who): &(WorkerInfo, WorkerDescription)) -> Row<'static> {
         print::worker_word(info.phase).to_owned(),
         format!("{bar} {busy}/{slots}"),
         format!("{:>7}", info.waiting),
-        shown_us(Some(info.age_ms.saturating_mul(1000))),
+        heard(info.age_ms),
         labels.join(","),
     ])
     .style(style)
