@@ -115,12 +115,22 @@ fn draw_latencies(frame: &mut Frame<'_>, area: Rect, view: &View, sample: &Sampl
         rows.push(("end, now", percentiles(&change.latencies)));
     }
     rows.push(("end, ever", percentiles(&statistics.latencies)));
+    // A number that is cut off is another number: where there is no room for four there are three.
+    let shown: &[usize] = match area.width < 40 {
+        true => &[0, 2, 3],
+        false => &[0, 1, 2, 3],
+    };
     let rows = rows.into_iter().map(|(name, values)| {
-        let values = values.map(|us| format!("{:>6}", shown_us(us)));
+        let values = shown
+            .iter()
+            .map(|index| format!("{:>6}", shown_us(values[*index])));
         Row::new(std::iter::once(name.to_owned()).chain(values))
     });
-    let widths = [10, 6, 6, 6, 6].map(Constraint::Length);
-    let heading = ["", "   p50", "   p90", "   p99", "   max"];
+    let widths = std::iter::once(10)
+        .chain(shown.iter().map(|_| 6))
+        .map(Constraint::Length);
+    let names = ["   p50", "   p90", "   p99", "   max"];
+    let heading = std::iter::once("").chain(shown.iter().map(|index| names[*index]));
     let table = Table::new(rows, widths)
         .header(Row::new(heading).dim())
         .block(Block::bordered().title(" from submit to ... "));
