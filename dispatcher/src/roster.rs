@@ -314,8 +314,8 @@ impl Roster {
             && self.vacate(worker, epoch, handle, attempt).is_some()
     }
 
-    /// Frees the slot of an attempt that this incarnation was given, and says how many pieces of its
-    /// output were dropped last. `None` if it was not.
+    /// Frees the slot of an attempt that this incarnation was given, and says how many pieces of
+    /// its output were dropped last. `None` if it was not.
     pub(crate) fn vacate(
         &mut self,
         worker: WorkerId,
