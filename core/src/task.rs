@@ -211,8 +211,8 @@ pub(crate) enum Kind {
 pub(crate) struct Parts {
     /// Parts that have no outcome yet.
     pub(crate) open: List<Owned>,
-    /// How many workers it is addressed to. Of a task that is no multicast: the microsecond in which
-    /// it was accepted.
+    /// How many workers it is addressed to. Of a task that is no multicast: the microsecond in
+    /// which it was accepted.
     pub(crate) total: u32,
     /// Parts that have no record yet; their places are reserved.
     pub(crate) unmade: u32,
@@ -280,7 +280,8 @@ pub(crate) struct TaskRecord {
     /// Of a part: its multicast, or [`NIL`]. Of all others: the bytes of its payload.
     pub(crate) multicast_or_bytes: u32,
     /// What matters in one state only: the flow that it waits in; the tick since when it is known
-    /// to run; the microsecond in which it was accepted, of a multicast that is spread; the number under which its outcome was sent last, or zero.
+    /// to run; the microsecond in which it was accepted, of a multicast that is spread; the number
+    /// under which its outcome was sent last, or zero.
     pub(crate) detail: u32,
     pub(crate) state: TaskState,
     pub(crate) wish: Wish,

@@ -17,8 +17,8 @@ use std::sync::Arc;
 
 use taskyard_core::{
     AttemptAt, ClientId, Config, Early, Effect, Envelope, Epoch, Instant, Limits, Liveness, Origin,
-    Outcome, OutcomeReply, PortId, Printed, Refusal, Report, Reported, Revoked, Scheduler, Stamp,
-    Stats, StillRuns, Submit, Submitted, Sweep, Target, TaskHandle, Tried, Verdict, WorkerId,
+    Outcome, OutcomeReply, PortId, Refusal, Report, Reported, Revoked, Scheduler, Stamp, Stats,
+    StillRuns, Submit, Submitted, Sweep, Target, TaskHandle, Tried, Verdict, WorkerId,
 };
 
 use self::peers::Mailbox;
@@ -352,14 +352,8 @@ impl<P: Payload> Dispatcher<P> {
                 let answer = carry_out(&mut self.scheduler, now, order);
                 self.end(port).reply(Reply::Controlled { token, answer });
             }
-            Event::Output {
-                instance,
-                attempt,
-                printed,
-                payload,
-            } => {
-                self.end(port).output_events.take(payload_len(&payload));
-                self.output(now, instance, attempt, printed, payload);
+            Event::Output { .. } | Event::OutputMissed { .. } => {
+                self.handle_output(now, port, event);
             }
             of_attempt => self.handle_attempt(now, of_attempt),
         }
@@ -421,9 +415,6 @@ impl<P: Payload> Dispatcher<P> {
                 worker,
                 epoch,
             } => self.scheduler.handle_early_run(now, origin, worker, epoch),
-            Event::OutputMissed { attempt, missed } => {
-                self.scheduler.handle_output_missed(now, attempt, missed);
-            }
             Event::Discarded(source) => self.scheduler.handle_discarded(now, source),
             Event::Returned {
                 handle,
@@ -579,19 +570,25 @@ impl<P: Payload> Dispatcher<P> {
 
     /// At once, and only where there is room to spare: so it holds nothing up, and comes before
     /// the outcome.
-    fn output(
-        &mut self,
-        now: Instant,
-        instance: u64,
-        attempt: AttemptAt,
-        printed: Printed,
-        payload: P,
-    ) {
+    fn handle_output(&mut self, now: Instant, port: PortId, event: Event<P>) {
+        let Event::Output {
+            instance,
+            attempt,
+            printed,
+            payload,
+        } = event
+        else {
+            if let Event::OutputMissed { attempt, missed } = event {
+                self.scheduler.handle_output_missed(now, attempt, missed);
+            }
+            return;
+        };
+        let bytes = payload_len(&payload);
+        self.end(port).output_events.take(bytes);
         let told = self
             .scheduler
             .handle_output(now, instance, attempt, printed);
         let Some((port, reply)) = told else { return };
-        let bytes = payload_len(&payload);
         if self.end(port).has_spare_room(bytes) {
             self.end(port).output_replies.add(bytes);
             self.end(port).reply(Reply::Output { reply, payload });

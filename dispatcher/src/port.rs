@@ -247,8 +247,8 @@ impl<P: Payload> Port<P> {
     }
 
     /// Passes on a worker's report on an attempt that its present incarnation was given, and frees
-    /// the slot; before it, if there is room for two events, that output of it is missing. False, and nothing happens, when it was not given that attempt or has reported it
-    /// before.
+    /// the slot; before it, if there is room for two events, that output of it is missing. False,
+    /// and nothing happens, when it was not given that attempt or has reported it before.
     ///
     /// # Panics
     /// As [`send`](Self::send).

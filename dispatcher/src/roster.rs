@@ -314,8 +314,8 @@ impl Roster {
             && self.vacate(worker, epoch, handle, attempt).is_some()
     }
 
-    /// Frees the slot of an attempt that this incarnation was given, and says how many pieces of its
-    /// output were dropped last. `None` if it was not.
+    /// Frees the slot of an attempt that this incarnation was given, and says how many pieces of
+    /// its output were dropped last. `None` if it was not.
     pub(crate) fn vacate(
         &mut self,
         worker: WorkerId,
@@ -511,15 +511,15 @@ mod tests {
         assert!(roster.is_out(WorkerId(0), Epoch(1), handle(7), FIRST));
         assert!(!roster.is_out(WorkerId(0), Epoch(2), handle(7), FIRST));
         assert!(
-            !roster
+            roster
                 .vacate(WorkerId(0), Epoch(2), handle(7), FIRST)
-                .is_some(),
+                .is_none(),
             "other incarnation"
         );
         assert!(
-            !roster
+            roster
                 .vacate(WorkerId(0), Epoch(1), handle(7), Attempt(2))
-                .is_some(),
+                .is_none(),
             "other attempt"
         );
         assert!(
@@ -528,16 +528,16 @@ mod tests {
                 .is_some()
         );
         assert!(
-            !roster
+            roster
                 .vacate(WorkerId(0), Epoch(1), handle(7), FIRST)
-                .is_some(),
+                .is_none(),
             "twice"
         );
         assert!(!roster.is_out(WorkerId(0), Epoch(1), handle(7), FIRST));
         assert!(
-            !roster
+            roster
                 .vacate(WorkerId(9), Epoch(1), handle(7), FIRST)
-                .is_some(),
+                .is_none(),
             "unknown worker"
         );
     }

@@ -1,8 +1,8 @@
 //! How much of a ring may be taken by what can be dropped.
 //!
 //! Output is sent only where there is room to spare: at most half of a ring may be taken already,
-//! and only so many bytes of output may wait in it. So whatever must not be dropped finds room as if
-//! there were no output at all.
+//! and only so many bytes of output may wait in it. So whatever must not be dropped finds room as
+//! if there were no output at all.
 //!
 //! Both ends of a ring share one count of those bytes. It is no more than a count: nothing else is
 //! told by it, so its operations need no order among others.

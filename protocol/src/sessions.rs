@@ -253,7 +253,7 @@ impl<P: FromInline> Sessions<P> {
         match (side, message.header.kind) {
             (_, Kind::Ping) => turn.pong(message.header.id),
             (Side::Client, Kind::Pong) => {
-                self.clients.handle_pong(peer, message.header.id, turn.out)
+                self.clients.handle_pong(peer, message.header.id, turn.out);
             }
             (Side::Worker, Kind::Pong) => {}
             (Side::Client, Kind::Submit) => self.clients.handle_submit(&message, payload, turn),
@@ -354,10 +354,7 @@ impl<P: FromInline> Sessions<P> {
                 self.workers
                     .handle_evict((worker, epoch), drained, port, out, stats);
             }
-            Reply::Output { reply, payload } => {
-                self.clients.handle_output(&reply, payload, out, stats);
-            }
-            Reply::OutputMissed { client, missed } => self.clients.note_missed(client, missed),
+            Reply::Output { .. } | Reply::OutputMissed { .. } => self.handle_output(reply, out),
             Reply::Notice(notice) => self.clients.handle_notice(&notice, out, stats),
             Reply::Liveness { token, liveness } => {
                 self.clients.handle_liveness(token, liveness, out, stats);
@@ -375,6 +372,18 @@ impl<P: FromInline> Sessions<P> {
             Reply::Pause { .. } => {}
         }
         self.settle(port);
+    }
+
+    /// What tasks have printed.
+    fn handle_output(&mut self, reply: Reply<P>, out: &mut impl Outbox<P>) {
+        match reply {
+            Reply::Output { reply, payload } => {
+                self.clients
+                    .handle_output(&reply, payload, out, &mut self.stats);
+            }
+            Reply::OutputMissed { client, missed } => self.clients.note_missed(client, missed),
+            _ => {}
+        }
     }
 
     /// An answer of queue control.

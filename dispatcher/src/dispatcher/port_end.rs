@@ -95,8 +95,8 @@ impl<P: Send> PortEnd<P> {
         !self.blocked
     }
 
-    /// Whether there is so much room that a reply of so many bytes may be pushed that can as well be
-    /// dropped. Nobody waits for it.
+    /// Whether there is so much room that a reply of so many bytes may be pushed that can as well
+    /// be dropped. Nobody waits for it.
     pub(super) fn has_spare_room(&mut self, bytes: usize) -> bool {
         let places = spare_room(self.replies.capacity());
         let is_open = !self.blocked && !self.gone;

@@ -225,10 +225,10 @@ impl RemoteWorker {
             .report(assignment, verdict, payload, self.link.wire())
     }
 
-    /// Passes on what an attempt has printed, now or not at all: `false` if it was dropped. What was
-    /// dropped is counted, and its client told. At most [`OUTPUT_MAX`] bytes in one frame; see
-    /// [`WorkerState::output`]. Output waits for nobody, and nothing waits for output; so poll while
-    /// a task prints much, or most of it will be dropped.
+    /// Passes on what an attempt has printed, now or not at all: `false` if it was dropped. What
+    /// was dropped is counted, and its client told. At most [`OUTPUT_MAX`] bytes in one frame; see
+    /// [`WorkerState::output`]. Output waits for nobody, and nothing waits for output; so poll
+    /// while a task prints much, or most of it will be dropped.
     ///
     /// [`OUTPUT_MAX`]: taskyard_protocol::OUTPUT_MAX
     pub fn output(&mut self, assignment: &Assignment, stream: Stream, payload: ZmqPayload) -> bool {

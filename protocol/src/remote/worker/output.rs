@@ -67,9 +67,9 @@ impl Output {
 impl<P: FromInline> WorkerState<P> {
     /// Passes on what an attempt has printed, now or not at all: `false` if it was dropped. That is
     /// so while there is no registration, when more is on its way than the controller has read, for
-    /// a payload of several frames or of more than [`OUTPUT_MAX`] bytes, and for an attempt that was
-    /// given by an earlier boot of the controller. What was dropped is counted, and told with the
-    /// next piece of this attempt, at the latest before its result.
+    /// a payload of several frames or of more than [`OUTPUT_MAX`] bytes, and for an attempt that
+    /// was given by an earlier boot of the controller. What was dropped is counted, and told with
+    /// the next piece of this attempt, at the latest before its result.
     ///
     /// Nothing waits for output: no result, no answer to the controller.
     pub fn output(
