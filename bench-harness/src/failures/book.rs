@@ -198,6 +198,7 @@ mod tests {
 
     fn outcome(task: u64, outcome: Outcome, worker: u32, part: bool) -> ClientEvent<ZmqPayload> {
         ClientEvent::Outcome {
+            tried: Vec::new(),
             task: TaskId(task),
             outcome,
             worker: Some((WorkerId(worker), Epoch(worker + 100))),
