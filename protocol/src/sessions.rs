@@ -271,6 +271,7 @@ impl<P: FromInline> Sessions<P> {
                 self.clients.handle_question(&message, turn);
             }
             (Side::Worker, Kind::Leave) => self.workers.handle_leave(turn),
+            (Side::Worker, Kind::Drain) => self.workers.handle_drain(turn),
             // Nothing that goes to a worker is numbered, so there is nothing to acknowledge.
             (Side::Worker, Kind::Ack) => {}
             (Side::Worker, Kind::Started | Kind::Revoked) => {

@@ -411,6 +411,14 @@ impl WorkerSessions {
         self.handle_gone(turn.peer, Loss::Left, "it has left", turn.port);
     }
 
+    /// It wants to leave once it has done what it has: it is given nothing more, and told when.
+    pub(crate) fn handle_drain<P: Payload>(&self, turn: &mut Turn<'_, P, impl Outbox<P>>) {
+        let entry = self.peers.get(turn.peer);
+        if let Some(up) = entry.and_then(|entry| entry.up.as_ref()) {
+            turn.port.send(Event::Drain(up.incarnation.0));
+        }
+    }
+
     /// Its connection has ended.
     pub(crate) fn handle_ended<P: Payload>(&mut self, peer: PeerKey, port: &mut Port<P>) {
         let reason = match self.loss {

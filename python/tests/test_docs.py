@@ -44,11 +44,14 @@ def blocks_of(document: str, text: str) -> Iterator[Block]:
 
 
 def all_blocks() -> list[Block]:
-    documents = [PROJECT / "README.md"]
-    folder = PROJECT / "../docs"
-    if folder.is_dir():
-        documents += sorted(path for path in folder.glob("*.md") if path.name not in ELSEWHERE)
-    return [block for path in documents for block in blocks_of(path.name, path.read_text())]
+    paths = [PROJECT / "README.md", PROJECT.parent / "README.md"]
+    paths += sorted(PROJECT.parent.glob("docs/*.md"))
+    return [
+        block
+        for path in paths
+        if path.exists() and path.name not in ELSEWHERE
+        for block in blocks_of(str(path.relative_to(PROJECT.parent)), path.read_text())
+    ]
 
 
 def run(block: Block, folder: Path, environment: dict[str, str]) -> str:
@@ -98,7 +101,7 @@ def test_a_block_of_a_document_runs(
 
 
 def test_the_readme_has_examples() -> None:
-    assert len([block for block in all_blocks() if block.document == "README.md"]) >= 5
+    assert len([block for block in all_blocks() if block.document == "python/README.md"]) >= 5
 
 
 def test_a_block_that_is_wrong_is_found(tmp_path: Path) -> None:

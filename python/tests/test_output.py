@@ -123,7 +123,9 @@ def test_c_code_that_holds_the_interpreter_may_print() -> None:
         assert client.run(prints).value == 4 << 20
         outcome = client.run(prints_in_one_call)
         assert outcome.value == 4 << 20
-        assert outcome.dropped + len(outcome.stdout) == 4 << 20
+        # The controller may drop some, too; but nothing is counted that came.
+        assert outcome.dropped > 0
+        assert outcome.dropped + len(outcome.stdout) <= 4 << 20
 
 
 def test_what_is_printed_between_tasks_is_nobodys() -> None:

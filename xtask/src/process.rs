@@ -156,7 +156,8 @@ fn show(command: &Command) -> String {
     let envs = command
         .get_envs()
         .filter_map(|(name, value)| Some((name, value?)));
-    let envs = envs.filter(|(name, _)| *name != "CARGO_TARGET_DIR");
+    // Neither is typed: where things are built, and a path that only puts a folder in front.
+    let envs = envs.filter(|(name, _)| *name != "CARGO_TARGET_DIR" && *name != "PATH");
     let envs = envs.map(|(name, value)| format!("{}={:?}", name.display(), value.display()));
     let program = command.get_program().display().to_string();
     let program = program.rsplit('/').next().unwrap_or_default().to_owned();

@@ -589,3 +589,23 @@ fn a_client_hears_of_a_rerun_and_can_ask_who_is_there() {
     let answers = controller.exchange(CLIENT, client, nobody);
     assert_eq!(kinds(&answers), [Kind::Rejected], "not a single worker");
 }
+
+#[test]
+fn a_worker_that_wants_to_leave_finishes_what_it_has_and_is_given_nothing_more() {
+    let mut controller = Controller::new();
+    let (worker, _) = controller.worker("w", 1);
+    let client = controller.client(1);
+    controller.exchange(CLIENT, client, submit(1, 1));
+    let task = controller.task(worker);
+    let leaving = packet(Header::new(Kind::Drain), None);
+    assert!(controller.exchange(WORKER, worker, leaving).is_empty());
+    controller.exchange(CLIENT, client, submit(2, 2));
+    assert!(controller.answers(WORKER, worker).is_empty());
+    let told = controller.exchange(WORKER, worker, packet(result_of(&task, 1), Some(b"done")));
+    assert!(kinds(&told).contains(&Kind::Drain), "{told:?}");
+    assert_eq!(
+        controller.answers(CLIENT, client)[0].message().body,
+        b"done"
+    );
+    assert_eq!(controller.sessions.stats().misplaced, 0);
+}

@@ -20,7 +20,7 @@ ATTEMPT = 5
 TICKS = 6
 # Since when an attempt has been asked to stop and has not; 0: none.
 ABORT_SINCE = 7
-# Bytes of output that the parent threw away.
+# Bytes of output that the parent threw away, since the process began.
 DROPPED = 8
 # Why it leaves: REASON_*.
 REASON = 9

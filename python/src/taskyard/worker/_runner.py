@@ -98,11 +98,13 @@ class Runner:
         self._watcher_poll = self._poll_set(*watched, output=True)
         self._watcher_quiet = self._poll_set(*watched, output=False)
         self._watch_at_once = options.slots > 1
+        # Bytes that the nanny had thrown away when it was last looked.
+        self._dropped_before = 0
         self._interrupts = 0
         self._drain_asked = False
         self._draining = False
         self._leave_by: float | None = None
-        # The controller has read all results.
+        # The controller has said that it has all results, and nothing more for us.
         self._has_all = False
         self._retry_at: float | None = None
         self._retry_s = _RETRY_MIN_S
@@ -267,10 +269,9 @@ class Runner:
         if any(slot.assignment for slot in self._slots) or self._main_task or self._overflow:
             return False
         session = self._session
-        if session.is_up and not self._has_all and session.unacknowledged:
+        if session.is_up and not self._has_all:
             if self._leave_by is None:
                 self._leave_by = now + _LEAVE_S
-                session.ping()
             if now < self._leave_by:
                 return False
         self._words[_board.STATE] = _board.LEFT
@@ -326,9 +327,10 @@ class Runner:
             words[_board.WORKER], words[_board.EPOCH] = session.worker, session.epoch
             words[_board.STATE] = _board.REGISTERED
         elif event is Event.DRAIN:
-            self._begin_drain()
-        elif event is Event.CAUGHT_UP:
-            self._has_all = not any(slot.assignment for slot in self._slots)
+            # Nothing runs any more, and nothing more will come.
+            self._begin_drain(ask=False)
+            self._has_all = True
+            self._kick(self._kick_main)
         elif event is Event.EVICTED:
             session.register()
         elif event is Event.REDIRECT:
@@ -347,10 +349,11 @@ class Runner:
         self._retry_at = time.monotonic() + self._retry_s
         self._retry_s = min(2 * self._retry_s, _RETRY_MAX_S)
 
-    def _begin_drain(self) -> None:
+    def _begin_drain(self, *, ask: bool = True) -> None:
         if not self._draining:
             self._draining = True
-            self._session.give_back_all()
+            if ask:
+                self._session.drain()
             self._kick(self._kick_main)
 
     def _assign(self, task: Task) -> None:
@@ -405,9 +408,10 @@ class Runner:
             if final:
                 self._capture.flush()
             read_bytes = self._capture.read(printed.feed)
-            if self._words[_board.DROPPED]:
-                printed.dropped += self._words[_board.DROPPED]
-                self._words[_board.DROPPED] = 0
+            dropped = self._words[_board.DROPPED]
+            if dropped != self._dropped_before:
+                printed.dropped += dropped - self._dropped_before
+                self._dropped_before = dropped
         if not printed.is_empty:
             printed.tell(
                 lambda stream, data, dropped: self._session.output(

@@ -64,8 +64,6 @@ class Event(Enum):
     REDIRECT = auto()
     # ``Session.rejection`` says why.
     REJECTED = auto()
-    # The controller has read all that was sent before :meth:`Session.ping`.
-    CAUGHT_UP = auto()
 
 
 class Task(NamedTuple):
@@ -155,7 +153,7 @@ class Session:
         self._latest_bytes = 0
         self._unsaid: list[Assignment] = []
         self._sent = 0
-        self._pings = 0
+        self._wants_to_leave = False
         self._handlers: dict[int, Callable[[wire.Header, bytes], Event | Abort | None]] = {
             wire.REGISTERED: self._handle_registered,
             wire.REDIRECT: self._handle_redirect,
@@ -166,7 +164,6 @@ class Session:
             wire.EVICT: self._handle_evict,
             wire.REJECTED: self._handle_rejected,
             wire.PING: self._handle_ping,
-            wire.PONG: self._handle_pong,
         }
 
     # --- what it knows
@@ -224,11 +221,15 @@ class Session:
         self.running.append(assignment)
         return self._ahead.popleft()
 
-    def give_back_all(self) -> None:
-        """Gives back what was sent ahead and has not started: it does not want to start it."""
+    def drain(self) -> None:
+        """Asks for nothing more, and gives back what was sent ahead and has not started. When
+        nothing is left, :attr:`Event.DRAIN` comes."""
         self._given_back.extend(task.assignment for task in self._ahead)
         self._ahead.clear()
+        self._wants_to_leave = True
         self.pump()
+        if self.is_up:
+            self._send(wire.pack(wire.DRAIN), ())
 
     def register(self) -> None:
         """Registers anew, unasked."""
@@ -241,11 +242,6 @@ class Session:
         self._settled = False
         if self._standing is not _Standing.LEFT:
             self._standing = _Standing.STRANGER
-
-    def ping(self) -> None:
-        """Asks for an :attr:`Event.CAUGHT_UP`: acknowledgements alone may come much later."""
-        self._pings += 1
-        self._send(wire.pack(wire.PING, id=self._pings), ())
 
     def leave(self) -> None:
         """Leaves for good. Results that are not acknowledged are lost with it."""
@@ -368,6 +364,8 @@ class Session:
             running for running in self.running if running.boot != self.boot and running.origin
         ]
         self.pump()
+        if self._wants_to_leave:
+            self._send(wire.pack(wire.DRAIN), ())
         return Event.REGISTERED
 
     def _handle_redirect(self, header: wire.Header, first: bytes) -> Event | None:
@@ -416,10 +414,6 @@ class Session:
 
     def _handle_ping(self, header: wire.Header, _first: bytes) -> None:
         self._send(wire.pack(wire.PONG, id=header.id), ())
-
-    def _handle_pong(self, header: wire.Header, _first: bytes) -> Event | None:
-        is_latest = header.id == self._pings and self.is_up and not self._unsent
-        return Event.CAUGHT_UP if is_latest else None
 
     # --- registrations
 
