@@ -29,8 +29,8 @@ pub(crate) enum Failure {
     System { what: String, error: io::Error },
     /// Nobody has started a controller here.
     #[error(
-        "no connection file for the role {role} in {}: start a controller (`taskyard controller`), or name \
-         its file with --connect or TASKYARD_CONNECT", folder.display()
+        "no connection file for the role {role} in {}: start a controller (`taskyard controller`), \
+         or name its file with --connect or TASKYARD_CONNECT", folder.display()
     )]
     NoFile { role: Role, folder: PathBuf },
     /// Whoever chose the file.
