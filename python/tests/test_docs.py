@@ -106,7 +106,7 @@ def test_the_readme_has_examples() -> None:
 
 def test_a_block_that_is_wrong_is_found(tmp_path: Path) -> None:
     text = "words\n\n```python\nassert 1 == 2\n```\n```sh\nfalse\n```\n"
-    (block,) = blocks_of("some.md", text)
+    (block,) = blocks_of("README.md", text)
     assert block.line == 4
     with pytest.raises(AssertionError, match="line 4"):
         run(block, tmp_path, {})

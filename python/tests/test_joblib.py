@@ -131,7 +131,7 @@ def test_an_error_aborts_what_runs(client: Client, tmp_path: Path) -> None:
     def work(n: int, folder: str) -> None:
         if n == 0:
             # Not before another is in the middle of it.
-            while not os.path.exists(f"{folder}/started"):  # noqa: PTH110
+            while not os.path.exists(f"{folder}/started"):
                 time.sleep(0.005)
             raise LookupError("stop")
         Path(folder, "started").touch()

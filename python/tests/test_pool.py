@@ -45,7 +45,7 @@ def fail_at_three(x: int) -> int:
 
 
 def wait_for_file(path: str) -> str:
-    while not os.path.exists(path):  # noqa: PTH110
+    while not os.path.exists(path):
         time.sleep(0.005)
     return path
 

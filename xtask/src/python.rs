@@ -1,5 +1,5 @@
-//! The Python package: installed as a scientist would, then linted, typed and tested; and the Python
-//! programs of the documentation, run against our controller.
+//! The Python package: installed as a person would, then linted, typed and tested; and the
+//! programs in Python that the documentation prints, run against our controller.
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,7 +11,7 @@ use crate::workspace::Workspace;
 
 /// The folder of the package.
 const PACKAGE: &str = "python";
-/// What builds the wheel. It is installed first: if that fails, it is the network and not the build.
+/// What builds the wheel. It is installed first: if that fails, it is the network, not the build.
 const BUILDER: &str = "maturin>=1.9,<2";
 /// The oldest Python that the package works with.
 const MINOR_MIN: u32 = 10;
@@ -21,7 +21,7 @@ const MINOR_MIN: u32 = 10;
 ///
 /// # Errors
 ///
-/// `Skipped` without Python or without its index to be had, else `Failed` with the first that failed.
+/// `Skipped` without Python or its index to be had, else `Failed` with the first that failed.
 pub(crate) fn checks(workspace: &Workspace) -> Result<(), NotPassed> {
     let python = environment(workspace)?;
     install(workspace, &python)?;
