@@ -239,17 +239,7 @@ impl<P: FromInline> Sessions<P> {
                 };
             }
         };
-        let payload = match message.header.kind {
-            Kind::Submit | Kind::Result | Kind::HandIn => {
-                take_payload(&message, incoming, self.payload_max)
-            }
-            // Its labels: a few bytes, which are looked at where they are.
-            Kind::Register if message.header.frames > 0 => {
-                take_payload(&message, incoming, self.payload_max)
-            }
-            Kind::Output => take_payload(&message, incoming, self.payload_max.min(OUTPUT_MAX)),
-            _ => Ok(None),
-        };
+        let payload = payload_of(&message, incoming, self.payload_max);
         match (side, message.header.kind) {
             (_, Kind::Ping) => turn.pong(message.header.id),
             (Side::Client, Kind::Pong) => {
@@ -509,6 +499,21 @@ pub(crate) fn send_with<P>(
         header.flags = header.flags.with(Flags::NO_PAYLOAD);
     }
     out.send(side, peer, &mut Head::new(&header), payload)
+}
+
+/// The payload of a message, if it is of a kind that has one.
+fn payload_of<P: FromInline>(
+    message: &Message<'_>,
+    incoming: Incoming<P>,
+    payload_max: usize,
+) -> Result<Option<P>, Refusal> {
+    match message.header.kind {
+        Kind::Submit | Kind::Result | Kind::HandIn => take_payload(message, incoming, payload_max),
+        // Its labels: a few bytes, which are looked at where they are.
+        Kind::Register if message.header.frames > 0 => take_payload(message, incoming, payload_max),
+        Kind::Output => take_payload(message, incoming, payload_max.min(OUTPUT_MAX)),
+        _ => Ok(None),
+    }
 }
 
 /// The payload of a message: inline, in frames of its own, or none.
