@@ -68,8 +68,7 @@ impl Driver {
                 watch.see(&Fact::Notice(notice));
                 return;
             }
-            // Nothing prints here, so nothing is missed.
-            Due::OutputMissed { .. } => return,
+            Due::OutputMissed { .. } => return, // Nothing prints here.
             Due::Retire { worker, epoch, .. } => {
                 watch.see(&Fact::Retire(Post { worker, epoch }));
                 Reply::Retire(Post { worker, epoch })
