@@ -28,6 +28,8 @@ const FAREWELL: Duration = Duration::from_secs(5);
 enum Stage {
     /// Takes tasks.
     Working,
+    /// Has asked for no more, and still takes what is on its way, until the controller says so.
+    Asked,
     /// Takes no more; leaves when what runs has ended.
     Finishing,
     /// Leaves when the controller has the results, and by then at the latest.
@@ -100,12 +102,17 @@ impl Worker {
         match event {
             WorkerEvent::Registered { worker, .. } => {
                 tracing::info!(worker = worker.0, "registered");
+                if self.stage == Stage::Asked {
+                    self.remote.drain();
+                }
             }
             WorkerEvent::Task(assignment, payload) => self.begin(&assignment, &payload),
             WorkerEvent::Abort(assignment) => self.abort(&assignment),
             WorkerEvent::Drain => {
-                tracing::info!("the controller asks for an end: no more tasks");
-                self.finish();
+                tracing::info!("nothing more comes: leaving when all is done");
+                if matches!(self.stage, Stage::Working | Stage::Asked) {
+                    self.stage = Stage::Finishing;
+                }
             }
             WorkerEvent::Evicted => {
                 tracing::warn!("the controller took this worker for lost: registering again");
@@ -132,7 +139,7 @@ impl Worker {
     }
 
     fn begin(&mut self, assignment: &Assignment, payload: &ZmqPayload) {
-        if self.stage != Stage::Working {
+        if !matches!(self.stage, Stage::Working | Stage::Asked) {
             // It is told as lost when we leave, and another worker gets it.
             return;
         }
@@ -165,7 +172,8 @@ impl Worker {
             News::Signal(signal) if self.stage == Stage::Working => {
                 let running = self.crew.len();
                 tracing::info!(signal, running, "finishing what runs; again: at once");
-                self.finish();
+                self.remote.drain();
+                self.stage = Stage::Asked;
             }
             News::Signal(signal) => {
                 tracing::info!(signal, "ending at once");
@@ -175,14 +183,14 @@ impl Worker {
         }
     }
 
-    fn finish(&mut self) {
-        if self.stage == Stage::Working {
-            self.stage = Stage::Finishing;
-        }
-    }
-
     fn is_over(&mut self) -> bool {
-        if self.stage == Stage::Finishing && self.crew.len() == 0 {
+        // Without a controller nothing is on its way.
+        let is_last = match self.stage {
+            Stage::Finishing => true,
+            Stage::Asked => self.remote.registered().is_none(),
+            _ => false,
+        };
+        if is_last && self.crew.len() == 0 {
             self.stage = Stage::Leaving(Instant::now() + FAREWELL);
         }
         match self.stage {

@@ -90,3 +90,18 @@ fn a_worker_comes_back_to_a_controller_that_was_started_again() {
     let output = run(&controller, &["submit", "--", "echo", "again"]);
     assert_eq!(stdout(&output), "again\n");
 }
+
+#[test]
+fn a_busy_worker_that_is_asked_to_end_loses_nothing() {
+    let controller = ControllerProcess::start(&[]);
+    let mut leaving = exec_worker(&controller, "leaving", &[]);
+    let _staying = exec_worker(&controller, "staying", &[]);
+    let mut tasks: Vec<_> = (0..30)
+        .map(|_| Process(submit(&controller, "sleep 0.05")))
+        .collect();
+    send(&leaving, Signal::TERM);
+    assert!(leaving.wait().success());
+    for task in &mut tasks {
+        assert_eq!(task.wait().code(), Some(0));
+    }
+}

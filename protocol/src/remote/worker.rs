@@ -383,6 +383,16 @@ impl<P: FromInline> WorkerState<P> {
         }
     }
 
+    /// Asks to be given nothing more. The controller says [`Drain`](WorkerEvent::Drain) when all that
+    /// was on its way has been here and is reported: then it may leave. `false` without a
+    /// registration, and a new one has forgotten it.
+    pub fn drain(&mut self, wire: &mut impl Wire<P>) -> bool {
+        matches!(self.standing, Standing::Up(_))
+            && wire
+                .send(&mut Head::new(&Header::new(Kind::Drain)), None)
+                .is_ok()
+    }
+
     /// Leaves for good. Results that are not acknowledged are lost with it, so wait for
     /// [`unacknowledged`](Self::unacknowledged) to be 0 as long as patience lasts.
     pub fn leave(&mut self, wire: &mut impl Wire<P>) {
