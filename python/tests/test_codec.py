@@ -1,4 +1,4 @@
-"""Payloads: what is put in comes out, large buffers travel by themselves, and nothing stale is sent."""
+"""Payloads: what goes in comes out, large buffers travel by themselves, nothing stale is sent."""
 
 from __future__ import annotations
 

@@ -39,7 +39,15 @@ import zmq
 from taskyard import _wire as wire
 from taskyard._session import Question, Session, Standing
 from taskyard.errors import ControllerLost, ForkedClient, TaskCancelled
-from taskyard.futures import OUTPUT_BYTES_MAX, STREAMS, Future, Output, Waiter, is_in_event_loop
+from taskyard.futures import (
+    OUTPUT_BYTES_MAX,
+    STREAMS,
+    Future,
+    Output,
+    Waiter,
+    WaitTimeout,
+    is_in_event_loop,
+)
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -65,6 +73,8 @@ _RELOAD_S = 2.0
 _ORDER = struct.Struct("<QQII")
 _ORDER_S = 10.0
 _BUSY = 3
+# How long a client that leaves waits for its tasks to be stopped.
+_STOP_S = 0.5
 # Chunks of output that wait for their callbacks.
 _OUTPUT_QUEUE_MAX = 1000
 
@@ -672,8 +682,29 @@ class Link:
         self.close(None)
         return True
 
+    def _stop_tasks(self) -> None:
+        """Cancels all tasks, since a goodbye lets what runs run to its end, for nobody. Waits for
+        what comes of it, but not for long."""
+        with self.lock:
+            self._is_closing = True
+            if self.is_closed or self.session.standing is not Standing.UP:
+                return
+            self._begin()
+            tasks = list(self.session.tasks.values())
+            for task in tasks:
+                self.session.cancel(task)
+            self._finish(_DRAIN_SUBMIT)
+        until = time.monotonic() + _STOP_S
+        for task in tasks:
+            try:
+                task._wait(max(until - time.monotonic(), 0.0))
+            except WaitTimeout:
+                return
+
     def close(self, error: BaseException | None) -> None:
         """Leaves at once. Tasks without an outcome are dropped, and get ``error`` for one."""
+        if error is not None:
+            self._stop_tasks()
         with self.lock:
             self._is_closing = True
             if self.is_closed:

@@ -137,7 +137,7 @@ class View(concurrent.futures.Executor):
         if chunksize == 1:
             futures = [self.submit(fn, *call) for call in calls]
             bar = _bar(progress, futures, len(futures), 1)
-            return _in_order(futures, deadline, bar)
+            return _Results(futures, deadline, bar)
         pickled = _functions.dumps(fn)
         count = 0
         chunks = []
@@ -145,7 +145,7 @@ class View(concurrent.futures.Executor):
             count += len(chunk)
             chunks.append(self.submit(_functions.run_chunk, pickled, chunk))
         bar = _bar(progress, chunks, count, chunksize)
-        return itertools.chain.from_iterable(_in_order(chunks, deadline, bar))
+        return itertools.chain.from_iterable(_Results(chunks, deadline, bar))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Takes no more tasks through this view; ``cancel_futures`` takes away those that have not
@@ -380,31 +380,42 @@ def _bar(
     return track(futures, count, desc, per_future=per_future)
 
 
-def _in_order(
-    futures: list[Future[T]], deadline: float | None, bar: Bar | None = None
-) -> Iterator[T]:
-    """The results in order; what is left when nobody wants them any more is cancelled."""
-    futures.reverse()
+class _Results(Iterator[T]):
+    """The results in order; what is left when nobody wants them any more is cancelled. (A generator
+    that was never started would not see its end.)"""
 
-    def results() -> Iterator[T]:
+    def __init__(
+        self, futures: list[Future[T]], deadline: float | None, bar: Bar | None = None
+    ) -> None:
+        self._futures = futures[::-1]
+        self._deadline = deadline
+        self._bar = bar
+
+    def __next__(self) -> T:
+        if not self._futures:
+            self.close()
+            raise StopIteration
+        left = None if self._deadline is None else max(self._deadline - time.monotonic(), 0.0)
         try:
-            while futures:
-                left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
-                future = futures[-1]
-                result = future.result(left)
-                futures.pop()
-                # Nothing here holds on to what was given away.
-                del future
-                yield result
-                del result
-        finally:
-            for future in futures:
-                future._request_cancel()
-            if bar is not None:
-                # Whoever has all results need not wait for the thread that counts them.
-                bar.close(complete=not futures)
+            result = self._futures[-1].result(left)
+        except BaseException:
+            self.close()
+            raise
+        self._futures.pop()
+        return result
 
-    return results()
+    def close(self) -> None:
+        """Cancels what is left."""
+        futures, self._futures = self._futures, []
+        for future in futures:
+            future._request_cancel()
+        if self._bar is not None:
+            # Whoever has all results need not wait for the thread that counts them.
+            self._bar.close(complete=not futures)
+            self._bar = None
+
+    def __del__(self) -> None:
+        self.close()
 
 
 # *Control*: take away what has not started; of all tasks of the client, or of one.
