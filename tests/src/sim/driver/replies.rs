@@ -64,10 +64,7 @@ impl Driver {
                 watch.see(&Fact::Evict(Post { worker, epoch }));
                 Reply::Evict(Post { worker, epoch })
             }
-            Due::Notice(notice) => {
-                watch.see(&Fact::Notice(notice));
-                return;
-            }
+            Due::Notice(notice) => return watch.see(&Fact::Notice(notice)),
             Due::OutputMissed { .. } => return, // Nothing prints here.
             Due::Retire { worker, epoch, .. } => {
                 watch.see(&Fact::Retire(Post { worker, epoch }));
