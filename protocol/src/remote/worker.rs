@@ -383,8 +383,8 @@ impl<P: FromInline> WorkerState<P> {
         }
     }
 
-    /// Asks to be given nothing more. The controller says [`Drain`](WorkerEvent::Drain) when all that
-    /// was on its way has been here and is reported: then it may leave. `false` without a
+    /// Asks to be given nothing more. The controller says [`Drain`](WorkerEvent::Drain) when all
+    /// that was on its way has been here and is reported: then it may leave. `false` without a
     /// registration, and a new one has forgotten it.
     pub fn drain(&mut self, wire: &mut impl Wire<P>) -> bool {
         matches!(self.standing, Standing::Up(_))

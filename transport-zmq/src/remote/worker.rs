@@ -275,8 +275,8 @@ impl RemoteWorker {
         self.state.register(self.link.wire());
     }
 
-    /// Asks to be given nothing more: a [`WorkerEvent::Drain`] says when it may leave without a loss.
-    /// `false` without a registration; a new registration has forgotten it.
+    /// Asks to be given nothing more: a [`WorkerEvent::Drain`] says when it may leave without a
+    /// loss. `false` without a registration; a new registration has forgotten it.
     pub fn drain(&mut self) -> bool {
         self.state.drain(self.link.wire())
     }

@@ -1,5 +1,6 @@
 //! Replies: what the scheduler has to say to a port, as far as there is room for it.
 
+use taskyard_core::Reply as Due;
 use taskyard_core::{ClientId, Outcome, OutcomeReply, PortId, Refusal, TaskHandle, TaskId, Tried};
 
 use super::Driver;
@@ -28,8 +29,7 @@ impl Driver {
         limit
     }
 
-    fn pass_on(&mut self, watch: &mut Watch, port: PortId, reply: taskyard_core::Reply) {
-        use taskyard_core::Reply as Due;
+    fn pass_on(&mut self, watch: &mut Watch, port: PortId, reply: Due) {
         let reply = match reply {
             Due::Outcome(reply) => return self.outcome(watch, port, reply),
             Due::Abort {
