@@ -370,7 +370,7 @@ fn the_command_line_holds_and_drains_workers() {
     assert_eq!(run(&["queue", "hold", "w.0"]), "held\n");
     let listed = run(&["workers"]);
     let row = columns(listed.lines().nth(1).expect("a worker"));
-    assert_eq!((row[0], row[2], row.len()), ("0", "held", 9), "{listed}");
+    assert_eq!((row[0], row[2], row[9]), ("0", "held", "w.0"), "{listed}");
     assert_eq!(run(&["queue", "release", "0"]), "released\n");
     assert_eq!(
         run(&["queue", "drain", "w.0", "--json"]),
