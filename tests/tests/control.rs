@@ -448,3 +448,30 @@ fn mistakes_are_one_line() {
         "{text}"
     );
 }
+
+#[test]
+fn an_operator_sees_what_was_counted_and_how_long_tasks_take() {
+    let controller = ControllerProcess::start(&[]);
+    let _workers = controller.start_workers("w", 2);
+    let context = context();
+    let mut client = controller.client(&context);
+    let mut operator = operator(&controller, &context);
+    assert_eq!(
+        ask(&mut client, ControlOrder::Statistics),
+        Answer::Refused(OrderRefusal::Forbidden)
+    );
+    for _ in start_tasks(&mut client, 50, "echo x") {
+        assert_eq!(next_outcome(&mut client).outcome, Outcome::Completed);
+    }
+    let Answer::Statistics(told) = ask(&mut operator, ControlOrder::Statistics) else {
+        panic!("no statistics");
+    };
+    assert_eq!((told.clients, told.stats.accepted), (2, 50));
+    assert_eq!((told.stats.completed, told.latencies.count()), (50, 50));
+    assert_eq!(told.waits.count(), 50);
+    let [wait, took] = [&told.waits, &told.latencies].map(|all| all.at_thousandth(1000));
+    assert!(wait <= took, "a task waits {wait:?} and takes {took:?}");
+    let named: BTreeMap<_, _> = told.counters().collect();
+    assert_eq!(named["completed"], 50);
+    assert!(named["workers"] > 0 && named["uptime_ms"] > 0);
+}
