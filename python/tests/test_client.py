@@ -540,16 +540,21 @@ def test_signals_that_raise_at_any_point_lose_nothing(cluster: Cluster) -> None:
     code, said = program(
         "import random, signal, time\n"
         "from taskyard import Client\n"
-        "class Poke(Exception): pass\n"
-        "def poke(*_):\n    raise Poke\n"
+        "class Poke(BaseException): pass\n"
+        "def poke(*_):\n"
+        "    global armed\n"
+        "    signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-5, 2e-3))\n"
+        "    if armed and time.monotonic() < end:\n"
+        "        armed = False\n"
+        "        raise Poke\n"
         "signal.signal(signal.SIGALRM, poke)\n"
-        "pokes, futures = 0, []\n"
+        "pokes, futures, armed, end = 0, [], False, time.monotonic() + 5\n"
         "with Client() as client:\n"
-        "    end = time.monotonic() + 5\n"
+        "    signal.setitimer(signal.ITIMER_REAL, 1e-3)\n"
         "    while time.monotonic() < end:\n"
-        "        signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-5, 2e-3))\n"
         "        try:\n"
-        "            while True:\n"
+        "            armed = True\n"
+        "            while time.monotonic() < end:\n"
         "                futures.append(client.submit(abs, len(futures)))\n"
         "                futures[-1].result(60)\n"
         "        except Poke:\n"
@@ -562,7 +567,9 @@ def test_signals_that_raise_at_any_point_lose_nothing(cluster: Cluster) -> None:
         "    print('good', len(results) > 20)\n",
         cluster,
     )
-    assert (code, said) == (0, "good True\n")
+    assert code == 0, said
+    # A finalizer that was interrupted is reported, and does no harm.
+    assert said.endswith("good True\n"), said
 
 
 def test_the_import_is_lazy() -> None:

@@ -84,6 +84,7 @@ _POLLOUT = int(zmq.POLLOUT)
 _NOBLOCK = zmq.NOBLOCK
 _SNDMORE_NOBLOCK = zmq.SNDMORE | zmq.NOBLOCK
 
+_FORKED = "this client belongs to the parent process: make one here"
 _REJECTIONS = {
     2: "it speaks another version of the protocol: take this package and controller together",
     4: "it has too many connections: raise its --clients-max",
@@ -144,7 +145,7 @@ class Link:
         """The session and the socket are about to be used; the lock is held. What is between this
         and ``_is_inside = False`` raises only if it is interrupted."""
         if self.is_forked:
-            raise ForkedClient("this client belongs to the parent process: make one here")
+            raise ForkedClient(_FORKED)
         if self._is_inside and " count=1 " in repr(self.lock):
             self._recover()
         self._is_inside = True
@@ -352,6 +353,8 @@ class Link:
         deadline = None if timeout is None else time.monotonic() + timeout
         if self.is_inside():
             raise RuntimeError("a finalizer or a signal handler cannot wait for a task here")
+        if self.is_forked:
+            raise ForkedClient(_FORKED)
         while not waiter.ready and not self.is_closed:
             with self.lock:
                 leads = self._leader is None
