@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import gc
 import os
 import signal
@@ -101,7 +102,8 @@ def test_a_map_that_nobody_wants_is_cancelled(client: Client) -> None:
 def test_as_completed_and_gather(client: Client) -> None:
     slow = client.submit(time.sleep, 0.5)
     fast = [client.submit(pow, number, 2) for number in range(10)]
-    order = list(taskyard.as_completed([slow, *fast, slow], PATIENCE_S))
+    wanted: list[Future[Any]] = [slow, *fast, slow]
+    order = list(taskyard.as_completed(wanted, PATIENCE_S))
     assert len(order) == 11
     assert set(order) == {slow, *fast}
     assert order[0] in fast
@@ -334,9 +336,11 @@ def test_the_end_of_a_with_waits(cluster: Cluster) -> None:
 
 
 def test_an_exception_drops_what_is_left(cluster: Cluster) -> None:
-    with pytest.raises(KeyError), Client(cluster) as client:
-        futures = [client.submit(time.sleep, 600) for _ in range(5)]
+    futures = []
+    with contextlib.suppress(KeyError), Client(cluster) as client:
+        futures += [client.submit(time.sleep, 600) for _ in range(5)]
         raise KeyError
+    assert len(futures) == 5
     for future in futures:
         with pytest.raises(TaskCancelled):
             future.result()
