@@ -243,11 +243,11 @@ def test_a_task_that_runs_is_stopped_but_was_not_cancelled(client: Client, tmp_p
 def test_callbacks_do_not_hold_up_the_client(client: Client) -> None:
     gate, threads = threading.Event(), []
 
-    def callback(future: Future[int]) -> None:
+    def callback(future: Future[None]) -> None:
         threads.append(threading.current_thread().name)
         gate.wait(PATIENCE_S)
 
-    future = client.submit(pow, 2, 2)
+    future = client.submit(time.sleep, 0.5)
     future.add_done_callback(callback)
     assert [client.submit(pow, 2, number).result(PATIENCE_S) for number in range(20)][3] == 8
     until(lambda: threads == ["taskyard-callbacks"])
