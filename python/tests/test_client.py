@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import gc
 import os
 import signal
@@ -101,7 +102,8 @@ def test_a_map_that_nobody_wants_is_cancelled(client: Client) -> None:
 def test_as_completed_and_gather(client: Client) -> None:
     slow = client.submit(time.sleep, 0.5)
     fast = [client.submit(pow, number, 2) for number in range(10)]
-    order = list(taskyard.as_completed([slow, *fast, slow], PATIENCE_S))
+    wanted: list[Future[Any]] = [slow, *fast, slow]
+    order = list(taskyard.as_completed(wanted, PATIENCE_S))
     assert len(order) == 11
     assert set(order) == {slow, *fast}
     assert order[0] in fast
@@ -241,11 +243,11 @@ def test_a_task_that_runs_is_stopped_but_was_not_cancelled(client: Client, tmp_p
 def test_callbacks_do_not_hold_up_the_client(client: Client) -> None:
     gate, threads = threading.Event(), []
 
-    def callback(future: Future[int]) -> None:
+    def callback(future: Future[None]) -> None:
         threads.append(threading.current_thread().name)
         gate.wait(PATIENCE_S)
 
-    future = client.submit(pow, 2, 2)
+    future = client.submit(time.sleep, 0.5)
     future.add_done_callback(callback)
     assert [client.submit(pow, 2, number).result(PATIENCE_S) for number in range(20)][3] == 8
     until(lambda: threads == ["taskyard-callbacks"])
@@ -334,9 +336,11 @@ def test_the_end_of_a_with_waits(cluster: Cluster) -> None:
 
 
 def test_an_exception_drops_what_is_left(cluster: Cluster) -> None:
-    with pytest.raises(KeyError), Client(cluster) as client:
-        futures = [client.submit(time.sleep, 600) for _ in range(5)]
+    futures = []
+    with contextlib.suppress(KeyError), Client(cluster) as client:
+        futures += [client.submit(time.sleep, 600) for _ in range(5)]
         raise KeyError
+    assert len(futures) == 5
     for future in futures:
         with pytest.raises(TaskCancelled):
             future.result()
@@ -540,16 +544,21 @@ def test_signals_that_raise_at_any_point_lose_nothing(cluster: Cluster) -> None:
     code, said = program(
         "import random, signal, time\n"
         "from taskyard import Client\n"
-        "class Poke(Exception): pass\n"
-        "def poke(*_):\n    raise Poke\n"
+        "class Poke(BaseException): pass\n"
+        "def poke(*_):\n"
+        "    global armed\n"
+        "    signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-5, 2e-3))\n"
+        "    if armed and time.monotonic() < end:\n"
+        "        armed = False\n"
+        "        raise Poke\n"
         "signal.signal(signal.SIGALRM, poke)\n"
-        "pokes, futures = 0, []\n"
+        "pokes, futures, armed, end = 0, [], False, time.monotonic() + 5\n"
         "with Client() as client:\n"
-        "    end = time.monotonic() + 5\n"
+        "    signal.setitimer(signal.ITIMER_REAL, 1e-3)\n"
         "    while time.monotonic() < end:\n"
-        "        signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-5, 2e-3))\n"
         "        try:\n"
-        "            while True:\n"
+        "            armed = True\n"
+        "            while time.monotonic() < end:\n"
         "                futures.append(client.submit(abs, len(futures)))\n"
         "                futures[-1].result(60)\n"
         "        except Poke:\n"
@@ -562,7 +571,9 @@ def test_signals_that_raise_at_any_point_lose_nothing(cluster: Cluster) -> None:
         "    print('good', len(results) > 20)\n",
         cluster,
     )
-    assert (code, said) == (0, "good True\n")
+    assert code == 0, said
+    # A finalizer that was interrupted is reported, and does no harm.
+    assert said.endswith("good True\n"), said
 
 
 def test_the_import_is_lazy() -> None:

@@ -77,7 +77,7 @@ def encode_call(
 def decode_call(
     frames: Sequence[Frame],
 ) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
-    """The function and the arguments. It raises what unpickling raises, so it belongs to the task."""
+    """The function and the arguments. It raises what unpickling raises: that is the task's."""
     first = memoryview(_expect(frames, CALL, "call"))
     (length,) = _LENGTH.unpack_from(first, MAGIC_BYTES)
     start = MAGIC_BYTES + _LENGTH.size

@@ -29,6 +29,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import TimeoutError as WaitTimeout
 from concurrent.futures._base import PENDING
 from functools import partial
 from queue import SimpleQueue
@@ -45,7 +46,6 @@ from taskyard.futures import (
     Future,
     Output,
     Waiter,
-    WaitTimeout,
     is_in_event_loop,
 )
 
@@ -69,7 +69,7 @@ _QUIET_S = 0.01
 _LOOK_S = 0.5
 # After that, the connection file is read again: the controller may have new keys.
 _RELOAD_S = 2.0
-# An order about tasks, how long to wait for what comes of it, and the answer that says to ask again.
+# An order about tasks, how long its answer may take, and the answer that says to ask again.
 _ORDER = struct.Struct("<QQII")
 _ORDER_S = 10.0
 _BUSY = 3
@@ -84,6 +84,7 @@ _POLLOUT = int(zmq.POLLOUT)
 _NOBLOCK = zmq.NOBLOCK
 _SNDMORE_NOBLOCK = zmq.SNDMORE | zmq.NOBLOCK
 
+_FORKED = "this client belongs to the parent process: make one here"
 _REJECTIONS = {
     2: "it speaks another version of the protocol: take this package and controller together",
     4: "it has too many connections: raise its --clients-max",
@@ -144,7 +145,7 @@ class Link:
         """The session and the socket are about to be used; the lock is held. What is between this
         and ``_is_inside = False`` raises only if it is interrupted."""
         if self.is_forked:
-            raise ForkedClient("this client belongs to the parent process: make one here")
+            raise ForkedClient(_FORKED)
         if self._is_inside and " count=1 " in repr(self.lock):
             self._recover()
         self._is_inside = True
@@ -220,20 +221,19 @@ class Link:
         if task._outputs is None:
             task._outputs = {}
         output = task._outputs.setdefault(name, Output())
-        if dropped > task._output_dropped:
-            task._output_dropped = dropped
+        task._dropped_there = max(task._dropped_there, dropped)
         if lost:
             for other in self.session.tasks.values():
                 other._output_lost_on_the_way = True
         text = output.decoder.decode(data)
         if output.kept + len(data) > OUTPUT_BYTES_MAX:
-            task._output_dropped += len(data)
+            task._dropped_here += len(data)
         else:
             output.kept += len(data)
             output.chunks.append(text)
         if task._on_output:
             if self._output_queued >= _OUTPUT_QUEUE_MAX:
-                task._output_dropped += len(data)
+                task._dropped_here += len(data)
                 return
             self._output_queued += 1
             run = partial(self._run_output, task, task._on_output, name, text, queued=True)
@@ -352,6 +352,8 @@ class Link:
         deadline = None if timeout is None else time.monotonic() + timeout
         if self.is_inside():
             raise RuntimeError("a finalizer or a signal handler cannot wait for a task here")
+        if self.is_forked:
+            raise ForkedClient(_FORKED)
         while not waiter.ready and not self.is_closed:
             with self.lock:
                 leads = self._leader is None
@@ -471,8 +473,8 @@ class Link:
             self._rejection, f"nothing was heard of it for {self._lost_after_s} s"
         )
         self.error = ControllerLost(
-            f"the controller at {self.connection.endpoint} is lost: {why}; tasks without an outcome "
-            "may have run"
+            f"the controller at {self.connection.endpoint} is lost: {why}; tasks without an "
+            "outcome may have run"
         )
         self.session.abandon(self.error)
         self._wake()

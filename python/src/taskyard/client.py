@@ -14,11 +14,12 @@ from taskyard import _wire as wire
 from taskyard._link import Link
 from taskyard._session import Route
 from taskyard.errors import TaskCancelled
-from taskyard.futures import Future, Multicast, WaitTimeout, gather
+from taskyard.futures import Future, Multicast, gather
 
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import Unpack
+
+    from typing_extensions import Unpack
 
     from taskyard.progress import Bar
 
@@ -67,8 +68,12 @@ class View(concurrent.futures.Executor):
           takes longer ends with :class:`~taskyard.errors.TaskTimeout`.
         - ``on_output``: called as ``on_output(stream, text)`` with what the tasks write.
         """
-        merged: Options = {**self._options, **options}
-        return View(self._link, self._topic, merged)
+        return View(self._link, self._topic, self._merged(options))
+
+    def _merged(self, options: Options) -> Options:
+        merged = self._options.copy()
+        merged.update(options)
+        return merged
 
     # --- the executor
 
@@ -83,7 +88,8 @@ class View(concurrent.futures.Executor):
         :class:`RuntimeError` after the shutdown, and
         :class:`~taskyard.errors.ControllerLost` if the controller is gone for good.
         """
-        return self._submit(_codec.encode_call(fn, args, kwargs))
+        future: Future[T] = self._submit(_codec.encode_call(fn, args, kwargs))
+        return future
 
     def submit_command(
         self,
@@ -103,7 +109,8 @@ class View(concurrent.futures.Executor):
                 env=None if env is None else dict(env),
             )
         )
-        return self._submit(frames)
+        future: Future[_codec.CommandResult] = self._submit(frames)
+        return future
 
     def _submit(self, frames: list[_codec.Frame]) -> Any:
         link = self._link
@@ -140,7 +147,7 @@ class View(concurrent.futures.Executor):
             return _Results(futures, deadline, bar)
         pickled = _functions.dumps(fn)
         count = 0
-        chunks = []
+        chunks: list[Future[Iterable[T]]] = []
         for chunk in _chunks(calls, chunksize):
             count += len(chunk)
             chunks.append(self.submit(_functions.run_chunk, pickled, chunk))
@@ -170,15 +177,16 @@ class AllView(View):
 
     _future_class = Multicast
 
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Multicast:
+    def submit(  # type: ignore[override]
+        self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> Multicast:
         """As :meth:`View.submit`, for each worker: pickled once, and sent once."""
         future: Multicast = self._submit(_codec.encode_call(fn, args, kwargs))
         return future
 
     def options(self, **options: Unpack[Options]) -> AllView:
         """As :meth:`View.options`."""
-        merged: Options = {**self._options, **options}
-        return AllView(self._link, self._topic, merged)
+        return AllView(self._link, self._topic, self._merged(options))
 
 
 class Client(View):
@@ -262,7 +270,9 @@ class Client(View):
             flags=view.flags,
         )
         if question is None or question.answer is None:
-            raise self._link.error or WaitTimeout(f"the controller did not answer in {timeout} s")
+            raise self._link.error or concurrent.futures.TimeoutError(
+                f"the controller did not answer in {timeout} s"
+            )
         return question.answer.code == 1
 
     def gather(
@@ -320,7 +330,7 @@ def _connection(target: object) -> wire.Connection:
     path = getattr(target, "client_connection", target)
     if path is not None and not isinstance(path, (str, os.PathLike)):
         raise TypeError(
-            f"a client needs a Cluster, a connection file or a folder, not a {type(target).__name__}"
+            f"a client needs a Cluster, a connection file or a folder; this is a {type(target)}"
         )
     return wire.find_connection("client", path)
 

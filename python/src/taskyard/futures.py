@@ -101,7 +101,8 @@ class Future(concurrent.futures.Future[T]):
 
     # What few tasks have stands in the class until one has it.
     _outputs: dict[str, Output] | None = None
-    _output_dropped = 0
+    _dropped_there = 0
+    _dropped_here = 0
     _output_lost_on_the_way = False
     _on_output: tuple[Callable[[str, str], object], ...] = ()
     _worker: tuple[int, int] | None = None
@@ -298,14 +299,15 @@ class Future(concurrent.futures.Future[T]):
     @property
     def output_dropped(self) -> int:
         """How many bytes of output were dropped on the way, at least."""
-        return self._output_dropped
+        return self._dropped_there + self._dropped_here
 
     def _text_of(self, stream: str) -> str:
         with self._link.lock:
             output = (self._outputs or {}).get(stream)
             text = "".join(output.chunks) if output else ""
-        if self._output_dropped or self._output_lost_on_the_way:
-            how_many = f"{self._output_dropped} bytes" if self._output_dropped else "some"
+        dropped = self.output_dropped
+        if dropped or self._output_lost_on_the_way:
+            how_many = f"{dropped} bytes" if dropped else "some"
             text += f"\n[taskyard: {how_many} of this task's output were dropped]\n"
         return text
 
