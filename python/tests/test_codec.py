@@ -118,7 +118,7 @@ def test_more_buffers_than_frames_stay_in_band() -> None:
 
 
 @pytest.mark.parametrize("first", [1, (1, 2), np.arange(3)])
-def test_two_results_of_which_one_is_an_array(first: object) -> None:
+def test_two_results_of_which_one_is_an_array(first: Any) -> None:
     back = _codec.decode_value(_codec.encode_value((first, np.arange(3))))
     assert type(back) is tuple
     assert np.array_equal(back[0], first)
