@@ -165,6 +165,12 @@ def test_everywhere(client: Client) -> None:
     assert all(part.worker == name for name, part in parts.items())
 
 
+@pytest.mark.parametrize("chunksize", [1, 2, 5])
+def test_a_map_everywhere(client: Client, chunksize: int) -> None:
+    got = list(client.all.map(abs, [-1, -2, -3], chunksize=chunksize))
+    assert got == [dict.fromkeys(("worker-0", "worker-1"), number) for number in (1, 2, 3)]
+
+
 def test_everywhere_but_it_fails_on_one(client: Client) -> None:
     pids = client.all.submit(os.getpid).results(PATIENCE_S)
 
@@ -200,11 +206,15 @@ def test_options_that_make_no_sense(client: Client) -> None:
         ({"priority": 8}, "priority is 8"),
         ({"retries": -1}, "retries is -1"),
         ({"attempts_on_loss": 0}, "1 at least"),
+        ({"attempts_on_loss": 1.5}, "attempts_on_loss is 1.5"),
         ({"finish_within": 0}, "more than 0"),
         ({"color": "red"}, "unknown option: color"),
     ]:
         with pytest.raises((ValueError, TypeError), match=said):
             client.options(**options)  # type: ignore[arg-type]
+    for place in (-1, 1 << 32):
+        with pytest.raises(ValueError, match="a worker's place"):
+            client.worker(place)
 
 
 # --- cancelling and callbacks
@@ -280,6 +290,13 @@ def test_a_callback_that_raises_is_logged(client: Client, caplog: pytest.LogCapt
 
     client.submit(pow, 2, 2).add_done_callback(fails)
     until(lambda: "in a callback" in caplog.text)
+
+
+def test_a_callback_that_ends_its_thread_does_not_end_the_others(client: Client) -> None:
+    called = threading.Event()
+    client.submit(pow, 2, 2).add_done_callback(lambda _: sys.exit(3))
+    client.submit(pow, 2, 2).add_done_callback(lambda _: called.set())
+    assert called.wait(PATIENCE_S)
 
 
 def test_many_threads_share_a_client(client: Client) -> None:

@@ -117,6 +117,14 @@ def test_more_buffers_than_frames_stay_in_band() -> None:
     assert [int(array[0]) for array in _codec.decode_value(frames)] == list(range(100))
 
 
+@pytest.mark.parametrize("first", [1, (1, 2), np.arange(3)])
+def test_two_results_of_which_one_is_an_array(first: Any) -> None:
+    back = _codec.decode_value(_codec.encode_value((first, np.arange(3))))
+    assert type(back) is tuple
+    assert np.array_equal(back[0], first)
+    assert np.array_equal(back[1], np.arange(3))
+
+
 def test_an_argument_that_cannot_be_sent_is_named() -> None:
     lock = threading.Lock()
 

@@ -166,7 +166,10 @@ _PLAIN = frozenset({int, float, str, bool, type(None), complex, bytes})
 def _is_plain(call: Any) -> bool:
     if type(call) in _PLAIN:
         return True
-    if type(call) is not tuple or len(call) != 2 or call[1] or type(call[0]) is not tuple:
+    if type(call) is not tuple or len(call) != 2 or type(call[0]) is not tuple:
+        return False
+    # It may be a result of that shape, too: an array is not asked whether it is true.
+    if type(call[1]) is not dict or call[1]:
         return False
     return all(type(value) in _PLAIN for value in call[0])
 

@@ -730,8 +730,12 @@ class Link:
         # What is left to send may take its second.
         self._context.term()
         _links.discard(self)
-        os.close(self._wake_write)
-        os.close(self._wake_read)
+        with self.lock:
+            # Whoever still waits for us must not write into what has the same number next.
+            read, self._wake_read = self._wake_read, -1
+            write, self._wake_write = self._wake_write, -1
+        os.close(write)
+        os.close(read)
 
     def __hash__(self) -> int:
         return id(self)
@@ -746,7 +750,13 @@ def _run_all(callbacks: SimpleQueue[Callable[[], None] | None]) -> None:
         callback = callbacks.get()
         if callback is None:
             return
-        callback()
+        try:
+            callback()
+        except BaseException:
+            # One that ends its thread, ``sys.exit()`` say, must not end the callbacks of others.
+            import logging
+
+            logging.getLogger("taskyard").exception("a callback wanted to end its thread")
         del callback
 
 

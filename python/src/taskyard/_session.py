@@ -391,7 +391,8 @@ class Session:
         if now - max(task._retry_since, self._moved_at) > REFUSED_PATIENCE_S:
             return False
         if task._cancels:
-            self.finish(task, Outcome(wire.CANCELLED, 0, 0, 0, []))
+            # One that another record had may have run there.
+            self.finish(task, Outcome(wire.CANCELLED, 1 if task._resent else 0, 0, 0, []))
             return True
         if not task._resent:
             # Nobody has it: it is as if it had never been sent.

@@ -152,7 +152,13 @@ class View(concurrent.futures.Executor):
             count += len(chunk)
             chunks.append(self.submit(_functions.run_chunk, pickled, chunk))
         bar = _bar(progress, chunks, count, chunksize)
-        return itertools.chain.from_iterable(_Results(chunks, deadline, bar))
+        by_chunk = _Results(chunks, deadline, bar)
+        return itertools.chain.from_iterable(map(self._results_of, by_chunk))
+
+    def _results_of(self, chunk: Any) -> Iterable[Any]:
+        """What the single calls of a chunk returned."""
+        results: Iterable[Any] = chunk
+        return results
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Takes no more tasks through this view; ``cancel_futures`` takes away those that have not
@@ -183,6 +189,9 @@ class AllView(View):
         """As :meth:`View.submit`, for each worker: pickled once, and sent once."""
         future: Multicast = self._submit(_codec.encode_call(fn, args, kwargs))
         return future
+
+    def _results_of(self, chunk: dict[str, list[Any]]) -> Iterable[Any]:
+        return (dict(zip(chunk, row, strict=True)) for row in zip(*chunk.values(), strict=True))
 
     def options(self, **options: Unpack[Options]) -> AllView:
         """As :meth:`View.options`."""
@@ -240,6 +249,7 @@ class Client(View):
     def worker(self, which: int | str) -> View:
         """Exactly this worker, by its name or its place."""
         if isinstance(which, int):
+            _count("a worker's place", which, _U32_MAX)
             return View(self._link, Route(code=wire.TOPIC_WORKER, worker=which), {})
         topic = Route(
             code=wire.TOPIC_NAME,
@@ -360,6 +370,8 @@ def _route(topic: Route, options: Options) -> Route:
 
 
 def _count(name: str, value: int, most: int) -> int:
+    if not isinstance(value, int):
+        raise TypeError(f"{name} is {value!r}; it has to be a whole number")
     if not 0 <= value <= most:
         raise ValueError(f"{name} is {value}; it can be 0 to {most}")
     return value
