@@ -6,7 +6,8 @@
 //! ```
 //! The guard's standard input is one end of a socket. `T` there, a signal, or the socket's end
 //! (however the worker died) ends the command: SIGTERM to its process group, and SIGKILL to all of
-//! it after a grace; `K` kills at once. The guard adopts what its descendants leave behind, so that
+//! it after a grace, which whoever is left in the group has even if the command itself was faster;
+//! `K` kills at once. The guard adopts what its descendants leave behind, so that
 //! nothing gets away by a process group or session of its own. When all of it is gone it says on
 //! the socket how the command has ended.
 //!
@@ -20,6 +21,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -27,7 +29,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, getpid, kill_process, kill_process_group,
+    Pid, Signal, WaitId, WaitIdOptions, getpgid, getpid, kill_process, kill_process_group,
     set_child_subreaper, waitid,
 };
 use serde::{Deserialize, Serialize};
@@ -40,6 +42,9 @@ pub(crate) const GUARD: &str = "__guard";
 /// Shells say this of a command that is not there, and of one that cannot be run.
 const NOT_FOUND: i32 = 127;
 const NOT_RUN: i32 = 126;
+
+/// How soon it is seen that all of a group have followed an order to end.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// What a guard is started with.
 #[derive(Debug, Args)]
@@ -159,11 +164,22 @@ fn heed_signals(orders: Sender<Order>) -> io::Result<()> {
 
 /// The command's process group, as long as it may be sent signals.
 #[derive(Debug)]
-struct Group(Mutex<Option<Pid>>);
+struct Group {
+    leader: Mutex<Option<Pid>>,
+    /// It was told to end, and its grace lasts.
+    has_grace: AtomicBool,
+}
 
 impl Group {
+    const fn new(leader: Pid) -> Self {
+        Self {
+            leader: Mutex::new(Some(leader)),
+            has_grace: AtomicBool::new(false),
+        }
+    }
+
     fn signal(&self, signal: Signal) {
-        let group = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let group = self.leader.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(group) = *group {
             // Nobody left in it is what we want.
             let _ = kill_process_group(group, signal);
@@ -171,30 +187,51 @@ impl Group {
     }
 
     fn end(&self) {
+        // Ordering: the flag is all that is handed over, here and below.
+        self.has_grace.store(true, Ordering::Relaxed);
         self.signal(Signal::TERM);
         // One that is stopped hears it then.
         self.signal(Signal::CONT);
     }
 
     fn kill(&self) {
+        self.has_grace.store(false, Ordering::Relaxed);
         self.signal(Signal::KILL);
-        let leader = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let leader = self.leader.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(leader) = *leader {
             // It may have left its group.
             let _ = kill_process(leader, Signal::KILL);
         }
     }
 
+    /// Waits until those that were told to end have, as long as their grace lasts: a shell is gone
+    /// at once, what it runs may have to put something in order.
+    fn await_the_rest(&self, leader: Pid) {
+        while self.has_grace.load(Ordering::Relaxed) {
+            let rest = children().into_iter().filter(|child| *child != leader);
+            // One that has ended and was not reaped is gone as well.
+            let reaped = |child: &Pid| {
+                let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+                !matches!(waitid(WaitId::Pid(*child), options), Ok(None))
+            };
+            let mut there = rest.filter(|child| !reaped(child));
+            if !there.any(|child| getpgid(Some(child)) == Ok(leader)) {
+                return;
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
     /// No more signals from here on.
     fn close(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.leader.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
 /// Waits for the command's end and takes all away that it leaves behind.
 fn watch(mut child: Child, orders: Receiver<Order>, grace: Duration) -> io::Result<Ended> {
     let pid = Pid::from_child(&child);
-    let group = Arc::new(Group(Mutex::new(Some(pid))));
+    let group = Arc::new(Group::new(pid));
     let keeper = Arc::clone(&group);
     let named = thread::Builder::new().name("ty-keeper".into());
     named.spawn(move || keep(&keeper, &orders, grace))?;
@@ -205,6 +242,7 @@ fn watch(mut child: Child, orders: Receiver<Order>, grace: Duration) -> io::Resu
             return Err(error.into());
         }
     }
+    group.await_the_rest(pid);
     group.kill();
     while let Some(orphan) = children().into_iter().find(|child| *child != pid) {
         let _ = kill_process(orphan, Signal::KILL);

@@ -48,10 +48,13 @@ pub(crate) fn exec_worker(controller: &ControllerProcess, name: &str, args: &[&s
     let mut command = taskyard();
     command
         .env("TASKYARD_CONNECT", &controller.connection)
-        .args(["worker", "--exec", "--name", name, "--grace", "300ms"])
+        .args(["worker", "--exec", "--name", name])
         .args(args)
         .stdin(Stdio::null())
         .stderr(Stdio::piped());
+    if !args.contains(&"--grace") {
+        command.args(["--grace", "300ms"]);
+    }
     let mut child = command.spawn().expect("a worker starts");
     let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
     let is_up = lines.any(|line| line.expect("a line").contains("registered"));

@@ -37,6 +37,33 @@ fn an_abort_ends_the_whole_tree_also_what_hides_in_a_session_of_its_own() {
 }
 
 #[test]
+fn what_a_shell_runs_has_its_grace_although_the_shell_is_gone_at_once() {
+    let controller = ControllerProcess::start(&["--abort-grace-ms", "90000"]);
+    // Of a long grace it takes only what it needs.
+    let _worker = exec_worker(&controller, "one", &["--grace", "60s"]);
+    let folder = taskyard_tests::cluster::Scratch::new();
+    let marks = folder.path().display();
+    let inner = format!(
+        "trap 'sleep 0.5; touch {marks}/bye; exit' TERM; touch {marks}/up; while :; do sleep 0.1; done"
+    );
+    let mut command = taskyard();
+    command
+        .env("TASKYARD_CONNECT", &controller.connection)
+        .env("INNER", &inner)
+        .args(["submit", "--env", "INNER", "--shell", "--"])
+        .arg("sh -c \"$INNER\"; true")
+        .stderr(Stdio::null());
+    let mut submit = Process(command.spawn().expect("it starts"));
+    until(|| folder.path().join("up").exists());
+    send(&submit, Signal::INT);
+    assert_eq!(submit.wait().code(), Some(130));
+    assert!(
+        folder.path().join("bye").exists(),
+        "it was killed too early"
+    );
+}
+
+#[test]
 fn a_killed_worker_leaves_nothing_behind() {
     let controller = ControllerProcess::start(&[]);
     let mut worker = exec_worker(&controller, "one", &["--slots", "2"]);
