@@ -2,9 +2,9 @@
 //! written. It cannot be used from another program's code: it is one, that others may be.
 //!
 //! The program starts itself as its own children: a controller (or a forwarder), hosts of workers,
-//! and a client, each a process of its own ([`roles`]). The parent only tells them when to measure
-//! what ([`lane`], [`series`]), and turns what comes back into points ([`recorder`]),
-//! `summary.json` ([`summary`]), a table ([`table`]) and a page ([`report`]).
+//! and a client, each a process of its own (`roles`). The parent only tells them when to measure
+//! what (`lane`, `series`), and turns what comes back into points (`recorder`),
+//! `summary.json` (`summary`), a table (`table`) and a page (`report`).
 //!
 //! ```text
 //!  parent ──stdin/stdout──▶ client ═══▶ controller ═══▶ worker hosts      lane 1: Taskyard
@@ -14,10 +14,10 @@
 //! take turns. So both see the same machine, and the ratio of adjacent blocks is the one to trust.
 //!
 //! `bench-harness icounts` is another program under the same roof: it counts instructions instead
-//! of measuring times ([`icounts`]). `bench-harness starvation` is a third: how long a ready worker
-//! waits when all threads spin ([`spin_wait`]). And `bench-harness contention` races the lock-free
-//! joints against those of others ([`contention`]); `bench-harness failures` kills, stops and cuts
-//! off ([`failures`]); `bench-harness hostile` does harm to honest peers ([`hostile`]).
+//! of measuring times (`icounts`). `bench-harness starvation` is a third: how long a ready worker
+//! waits when all threads spin (`spin_wait`). And `bench-harness contention` races the lock-free
+//! joints against those of others (`contention`); `bench-harness failures` kills, stops and cuts
+//! off (`failures`); `bench-harness hostile` does harm to honest peers (`hostile`).
 
 mod alloc;
 mod child;
