@@ -44,7 +44,8 @@ fn what_a_shell_runs_has_its_grace_although_the_shell_is_gone_at_once() {
     let folder = taskyard_tests::cluster::Scratch::new();
     let marks = folder.path().display();
     let inner = format!(
-        "trap 'sleep 0.5; touch {marks}/bye; exit' TERM; touch {marks}/up; while :; do sleep 0.1; done"
+        "trap 'sleep 0.5; touch {marks}/bye; exit' TERM; touch {marks}/up; \
+         while :; do sleep 0.1; done"
     );
     let mut command = taskyard();
     command
