@@ -51,6 +51,22 @@ def test_names_and_labels() -> None:
             assert client.run(os.getpid, label="gpu").value in (pids["a"], pids["b"])
 
 
+@pytest.mark.parametrize("prefetch", [0, 4])
+def test_a_worker_leaves_although_there_is_more_to_do(prefetch: int) -> None:
+    with Cluster(workers=2, prefetch=prefetch) as cluster, Client(cluster) as client:
+        tasks = [client.submit(time.sleep, 0.01) for _ in range(20)]
+        cluster.drain_worker("worker-0")
+
+        def has_left_a_busy_cluster() -> bool:
+            # Always more than the two can have at once.
+            waiting = sum(not task.done() for task in tasks)
+            tasks.extend(client.submit(time.sleep, 0.01) for _ in range(50 - waiting))
+            return "worker-0" not in cluster.names
+
+        wait_until(has_left_a_busy_cluster, "the worker has left")
+        assert [task.result() for task in tasks] == [None] * len(tasks)
+
+
 def test_workers_come_and_go() -> None:
     with Cluster(workers=1) as cluster, BareClient(cluster.folder) as client:
         cluster.scale(3)
