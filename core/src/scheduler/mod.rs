@@ -120,7 +120,8 @@ pub struct Scheduler {
     /// From accept to start, and to outcome, in microseconds.
     waits: Histogram,
     latencies: Histogram,
-    /// When something was told last that may have started or ended a task.
+    /// When something was told last that may have started or ended a task. What makes no sense
+    /// leaves it as it is.
     seen_at: Instant,
 
     tasks: Slab,

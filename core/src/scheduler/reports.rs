@@ -151,7 +151,6 @@ impl Scheduler {
         report: Report,
         answer: Option<Revoked>,
     ) -> Reported {
-        self.seen_at = now;
         let found = self.tasks.find(report.handle);
         let (worker, epoch) = (report.worker, report.epoch);
         let Some(index) = found.filter(|_| self.was_granted(worker, epoch, instance)) else {
@@ -167,14 +166,14 @@ impl Scheduler {
                 | TaskState::Aborting
                 | TaskState::Taken,
                 _,
-            ) => self.conclude_claimed(index, &report),
-            (HandIn::Lost, TaskState::Backlogged, _) => self.conclude_lost(index, &report),
+            ) => self.conclude_claimed(now, index, &report),
+            (HandIn::Lost, TaskState::Backlogged, _) => self.conclude_lost(now, index, &report),
             (HandIn::Present | HandIn::Lost, TaskState::Queued | TaskState::Revoking, None) => {
                 Reported::AskFirst(record.stamp)
             }
             // Nobody but this worker can have claimed the attempt that it reports on.
             (HandIn::Present, TaskState::Queued | TaskState::Revoking, Some(Revoked::Lost)) => {
-                self.conclude_claimed(index, &report)
+                self.conclude_claimed(now, index, &report)
             }
             // It was never claimed: whoever says so reports what it was not given.
             (HandIn::Present, TaskState::Queued | TaskState::Revoking, Some(Revoked::Won)) => {
@@ -182,7 +181,7 @@ impl Scheduler {
                 self.drop_report()
             }
             (HandIn::Lost, TaskState::Queued | TaskState::Revoking, Some(Revoked::Won)) => {
-                match self.conclude_lost(index, &report) {
+                match self.conclude_lost(now, index, &report) {
                     // Not the end: the attempt that was withdrawn goes on waiting.
                     reported @ (Reported::Dropped | Reported::Retried) if self.is_out(index) => {
                         self.withdrawn(index);
@@ -204,12 +203,14 @@ impl Scheduler {
         stamp: Stamp,
         answer: Revoked,
     ) {
-        self.seen_at = now;
         let asked = self.tasks.find(handle).filter(|index| {
             let record = &self.tasks.records[*index as usize];
             let given_out = record.state == TaskState::Revoking && !record.place.is_linked();
             given_out && record.stamp == stamp
         });
+        if asked.is_some() {
+            self.seen_at = now;
+        }
         match (asked, answer) {
             (Some(index), Revoked::Won) => self.withdrawn(index),
             (Some(index), Revoked::Lost) => self.claimed_before(now, index),
@@ -293,7 +294,8 @@ impl Scheduler {
     }
 
     /// A hand-in that matches. Who has claimed a task of the pool may not be known before.
-    fn conclude_claimed(&mut self, index: u32, report: &Report) -> Reported {
+    fn conclude_claimed(&mut self, now: Instant, index: u32, report: &Report) -> Reported {
+        self.seen_at = now;
         let record = &mut self.tasks.records[index as usize];
         let unknown = matches!(
             record.state,
@@ -354,7 +356,7 @@ impl Scheduler {
     }
 
     /// The result of the attempt before the present one, which has not started.
-    fn conclude_lost(&mut self, index: u32, report: &Report) -> Reported {
+    fn conclude_lost(&mut self, now: Instant, index: u32, report: &Report) -> Reported {
         let record = &mut self.tasks.records[index as usize];
         let orphan = record.is_orphan();
         let ending = match report.verdict {
@@ -368,6 +370,7 @@ impl Scheduler {
             Verdict::Failed => Ending::Failed,
             Verdict::Aborted => return self.drop_report(),
         };
+        self.seen_at = now;
         record.has_result = true;
         self.end(index, ending, false);
         if orphan {

@@ -30,12 +30,12 @@ impl Scheduler {
     /// A client no longer wants a task. Whatever it is told in the end is true: a result that comes
     /// first counts, and `started: false` means that it never ran.
     pub fn handle_cancel(&mut self, now: Instant, client: ClientId, task: TaskId) {
-        self.seen_at = now;
         let Some(owner) = self.find_client_up(client) else {
             self.stats.stale_client += 1;
             return;
         };
         if let Some(index) = self.find_task(owner, task) {
+            self.seen_at = now;
             self.cancel(now, index);
         }
     }
