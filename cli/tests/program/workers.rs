@@ -42,6 +42,7 @@ fn what_a_shell_runs_has_its_grace_although_the_shell_is_gone_at_once() {
     // Of a long grace it takes only what it needs.
     let _worker = exec_worker(&controller, "one", &["--grace", "60s"]);
     let folder = taskyard_tests::cluster::Scratch::new();
+    std::fs::create_dir_all(folder.path()).expect("a folder can be made");
     let marks = folder.path().display();
     let inner = format!(
         "trap 'sleep 0.5; touch {marks}/bye; exit' TERM; touch {marks}/up; \
