@@ -109,6 +109,15 @@ fn a_worker_that_is_asked_to_end_finishes_first_and_at_once_when_asked_twice() {
 }
 
 #[test]
+fn a_worker_ends_when_asked_although_its_controller_is_gone() {
+    let mut controller = ControllerProcess::start(&[]);
+    let mut worker = exec_worker(&controller, "one", &[]);
+    controller.process.kill();
+    send(&worker, Signal::TERM);
+    assert!(worker.wait().success());
+}
+
+#[test]
 fn a_worker_comes_back_to_a_controller_that_was_started_again() {
     let folder = taskyard_tests::cluster::Scratch::new();
     let dir = folder.path().to_string_lossy().into_owned();
