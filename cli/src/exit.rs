@@ -17,6 +17,9 @@ pub(crate) const TIMED_OUT: u8 = 124;
 /// It could not be submitted, or what came back makes no sense.
 pub(crate) const NOT_SUBMITTED: u8 = 125;
 
+/// Nobody reads what it prints: as a command would end, by SIGPIPE.
+pub(crate) const BROKEN_PIPE: u8 = 128 + 13;
+
 /// All of them, for `taskyard submit --help`.
 pub(crate) const SUBMIT_HELP: &str = "\
 Exit codes:
@@ -29,7 +32,8 @@ Exit codes:
   123           --all: not all workers have completed it
   124           a deadline passed
   125           not submitted: no connection file, no controller, or no answer
-  130, 143      cancelled here, by Ctrl-C or SIGTERM";
+  130, 143      cancelled here, by Ctrl-C or SIGTERM
+  141           cancelled here: nobody reads what it prints any more";
 
 /// For `taskyard --help`.
 pub(crate) const HELP: &str = "\

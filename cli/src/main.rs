@@ -102,7 +102,7 @@ fn main() -> ExitCode {
         // Help and version are no mistakes, and may be long.
         Err(asked) if !asked.use_stderr() => asked.exit(),
         Err(wrong) => {
-            eprintln!("taskyard: {}", one_line(&wrong.to_string()));
+            print::tell(one_line(&wrong.to_string()));
             return ExitCode::from(exit::USAGE);
         }
     };
@@ -114,7 +114,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("taskyard: {failure}");
+            print::tell(&failure);
             ExitCode::from(match failure {
                 Failure::Usage(_) => exit::USAGE,
                 _ => failed_as,

@@ -2,7 +2,7 @@
 //! numbers and words of ours, but for the workers' names and labels: those are quoted, and what a
 //! terminal might obey is escaped.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 use std::iter;
 
@@ -11,6 +11,12 @@ use taskyard_core::{
     WorkerInfo, WorkerPhase,
 };
 use taskyard_zmq::WorkerDescription;
+
+/// A line for a person, on standard error. Nobody may read that any more, which changes nothing: so
+/// `eprintln!` will not do, which panics.
+pub(crate) fn tell(line: impl fmt::Display) {
+    let _ = writeln!(io::stderr(), "taskyard: {line}");
+}
 
 /// Writes answers.
 pub(crate) struct Printer<W> {
@@ -195,7 +201,7 @@ impl<W: Write> Printer<W> {
     }
 
     /// Once, and only for people.
-    fn heading(&mut self, heading: std::fmt::Arguments<'_>) -> io::Result<()> {
+    fn heading(&mut self, heading: fmt::Arguments<'_>) -> io::Result<()> {
         if self.json || std::mem::replace(&mut self.has_heading, true) {
             return Ok(());
         }

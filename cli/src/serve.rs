@@ -152,6 +152,8 @@ pub(crate) fn start_log() {
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
+        // Whoever reads the log may go away: to complain of that there would panic.
+        .log_internal_errors(false)
         .init();
 }
 
@@ -177,7 +179,9 @@ fn announce(controller: &Controller) {
 fn warn_of_exposure(controller: &Controller) {
     let is_terminal = std::io::stderr().is_terminal();
     for endpoint in controller.exposed_endpoints() {
-        eprintln!("{}", exposure(endpoint.as_str(), is_terminal));
+        let line = exposure(endpoint.as_str(), is_terminal);
+        // Nobody may read it: that ends no controller.
+        let _ = writeln!(std::io::stderr(), "{line}");
     }
 }
 

@@ -1,7 +1,8 @@
 //! What a command prints, passed on while it runs; and in the end exactly what has not been.
 //!
 //! What comes early may have holes: whoever passes it on drops what is too much. From the first
-//! hole on nothing more is passed on, and the result, which is whole, brings the rest.
+//! hole on nothing more is passed on, and the result, which is whole, brings the rest. What the
+//! controller drops it counts for a client, not for a worker: then the hole may be anybody's.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -9,6 +10,7 @@ use std::io::{self, Write};
 use taskyard_core::Stream;
 
 use crate::payload::OUTPUT_MAX;
+use crate::print;
 
 /// One piece of output.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +19,8 @@ pub(super) struct Piece<'a> {
     pub(super) attempt: u8,
     /// Whether something before it, of whatever stream, is missing.
     pub(super) has_hole: bool,
+    /// Whether something of whatever worker is missing.
+    pub(super) has_anybodys_hole: bool,
     pub(super) bytes: &'a [u8],
 }
 
@@ -36,6 +40,8 @@ struct Passed {
 pub(super) struct Live {
     /// Each line begins with whose it is.
     marked: bool,
+    /// There is a hole, and nobody knows in whose.
+    stopped: bool,
     workers: HashMap<String, Passed>,
 }
 
@@ -69,7 +75,9 @@ impl Live {
             };
         }
         let index = index_of(piece.stream);
-        passed.stopped |= piece.has_hole;
+        // Without marks there is one worker at a time, and what is missing is its.
+        self.stopped |= piece.has_anybodys_hole && marked;
+        passed.stopped |= piece.has_hole || piece.has_anybodys_hole || self.stopped;
         passed.stopped |= passed.came[index].len() + piece.bytes.len() > OUTPUT_MAX;
         if passed.stopped {
             return Ok(());
@@ -127,6 +135,7 @@ fn write_to(out: &mut impl Write, mark: Option<&str>, bytes: &[u8]) -> io::Resul
     match mark {
         None => out.write_all(bytes)?,
         Some(mark) => {
+            let mark = print::shown(mark);
             for line in bytes.split_inclusive(|byte| *byte == b'\n') {
                 write!(out, "{mark}: ")?;
                 out.write_all(line)?;
@@ -147,8 +156,9 @@ mod tests {
     fn every_line_says_whose_it_is() {
         let mut out = Vec::new();
         write_to(&mut out, Some("w"), b"a\nb").unwrap();
+        write_to(&mut out, Some("w\x1b"), b"b").unwrap();
         write_to(&mut out, None, b"c").unwrap();
-        assert_eq!(out, b"w: a\nw: b\nc");
+        assert_eq!(out, b"w: a\nw: b\nw\\u{1b}: b\nc");
     }
 
     #[test]
@@ -158,6 +168,7 @@ mod tests {
             stream: Stream::Stdout,
             attempt: 1,
             has_hole,
+            has_anybodys_hole: false,
             bytes,
         };
         live.pass("w", piece(b"", false)).unwrap();
@@ -170,5 +181,28 @@ mod tests {
         };
         live.pass("w", next).unwrap();
         assert!(!live.workers["w"].stopped);
+    }
+
+    #[test]
+    fn a_hole_that_may_be_anybodys_stops_all() {
+        let mut live = Live::new(true);
+        let piece = |has_anybodys_hole| Piece {
+            stream: Stream::Stdout,
+            attempt: 1,
+            has_hole: false,
+            has_anybodys_hole,
+            bytes: b"",
+        };
+        let stopped = |live: &mut Live, worker, has_anybodys_hole| {
+            live.pass(worker, piece(has_anybodys_hole)).unwrap();
+            live.workers[worker].stopped
+        };
+        assert!(!stopped(&mut live, "a", false));
+        assert!(stopped(&mut live, "b", true));
+        assert!(stopped(&mut live, "a", false), "it may have been a's");
+        assert!(
+            stopped(&mut live, "c", false),
+            "or that of one not yet seen"
+        );
     }
 }

@@ -22,6 +22,7 @@ use crate::exit;
 use crate::failure::Failure;
 use crate::payload::CommandText;
 use crate::print;
+use crate::print::tell;
 use crate::words::{self, Span, Worker};
 
 /// How often a signal is looked for.
@@ -156,7 +157,10 @@ pub(crate) fn run(args: &SubmitArgs) -> Result<ExitCode, Failure> {
         names: HashMap::new(),
         aside: VecDeque::new(),
     };
-    wait.run(args.link.patience())
+    match wait.run(args.link.patience()) {
+        Err(failure @ Failure::Output(_)) => wait.give_up(failure),
+        ended => ended,
+    }
 }
 
 /// Only who looks on wants to know, and only if it takes long.
@@ -248,7 +252,8 @@ impl Wait {
                 let piece = Piece {
                     stream,
                     attempt,
-                    has_hole: dropped_bytes > 0 || dropped_notices > 0,
+                    has_hole: dropped_bytes > 0,
+                    has_anybodys_hole: dropped_notices > 0,
                     bytes: payload.bytes().unwrap_or_default(),
                 };
                 let name = self.name_of(worker, patience)?;
@@ -286,7 +291,7 @@ impl Wait {
                 }) if question == number => {
                     // Its place may be somebody else's by now.
                     let told = told.filter(|_| known == Some(incarnation));
-                    name = told.map_or(name, |told| print::shown(&told));
+                    name = told.map_or(name, Into::into);
                     is_open = false;
                 }
                 Some(event) => {
@@ -318,12 +323,21 @@ impl Wait {
             return None;
         }
         if self.cancelled_by.replace(signal).is_some() {
-            eprintln!("taskyard: left without waiting: the task is cancelled as soon as it can be");
+            tell("left without waiting: the task is cancelled as soon as it can be");
             return Some(ExitCode::from(128 + signal));
         }
-        eprintln!("taskyard: cancelling the task; again: without waiting for its end");
+        tell("cancelling the task; again: without waiting for its end");
         self.client.cancel(self.task);
         None
+    }
+
+    /// Nobody takes what it prints any more: like a command at the end of that pipe, it ends.
+    fn give_up(&mut self, failure: Failure) -> Result<ExitCode, Failure> {
+        self.client.cancel(self.task);
+        match failure.is_broken_pipe() {
+            true => Ok(ExitCode::from(exit::BROKEN_PIPE)),
+            false => Err(failure),
+        }
     }
 
     fn explain(&mut self, patience: Duration) {
@@ -332,7 +346,7 @@ impl Wait {
         if let Ok(Answer::Explained { explanation, .. }) = self.client.ask(order, patience)
             && let Some(why) = print::why_it_waits(explanation)
         {
-            eprintln!("taskyard: waiting: {why}");
+            tell(format_args!("waiting: {why}"));
         }
     }
 }

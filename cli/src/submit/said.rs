@@ -10,6 +10,7 @@ use super::live::{Live, Piece};
 use crate::exit;
 use crate::payload::{self, ResultText, Said};
 use crate::print;
+use crate::print::tell;
 
 /// Prints outcomes.
 #[derive(Debug)]
@@ -83,8 +84,8 @@ impl Teller {
         self.live.rest(end.worker, end.attempts, [stdout, stderr])?;
         if let Some(line) = line {
             match end.worker {
-                Some(worker) => eprintln!("taskyard: worker {worker}: {line}"),
-                None => eprintln!("taskyard: {line}"),
+                Some(worker) => tell(format_args!("worker {}: {line}", print::shown(worker))),
+                None => tell(line),
             }
         }
         if let Said::Ran { how, .. } = &said {
@@ -105,12 +106,12 @@ impl Teller {
             });
             writeln!(io::stdout(), "{object}")?;
         } else if parts == 0 {
-            eprintln!("taskyard: no worker is attached: nothing was run");
+            tell("no worker is attached: nothing was run");
         } else if code != 0 {
-            eprintln!(
-                "taskyard: {} of {parts} workers have not completed it",
+            tell(format_args!(
+                "{} of {parts} workers have not completed it",
                 parts - completed
-            );
+            ));
         }
         Ok(code)
     }
@@ -134,7 +135,9 @@ fn tell_truncated(how: &ResultText) {
         (how.stderr_truncated, "standard error"),
     ] {
         if is_truncated {
-            eprintln!("taskyard: its {stream} was longer than 8 MiB: the rest is lost");
+            tell(format_args!(
+                "its {stream} was longer than 8 MiB: the rest is lost"
+            ));
         }
     }
 }

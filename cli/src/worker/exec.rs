@@ -20,7 +20,8 @@ use crate::payload;
 /// How long to wait after a registration was refused or is over.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How long a worker that leaves waits for the controller to have its results.
+/// How long a worker that leaves waits for the controller: to say that nothing more comes, and to
+/// have its results.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// What the worker is about to do.
@@ -28,8 +29,9 @@ const FAREWELL: Duration = Duration::from_secs(5);
 enum Stage {
     /// Takes tasks.
     Working,
-    /// Has asked for no more, and still takes what is on its way, until the controller says so.
-    Asked,
+    /// Has asked for no more, and still takes what is on its way, until the controller says so; or
+    /// until then, if it has nothing to do: there may be no controller any more.
+    Asked(Instant),
     /// Takes no more; leaves when what runs has ended.
     Finishing,
     /// Leaves when the controller has the results, and by then at the latest.
@@ -102,7 +104,7 @@ impl Worker {
         match event {
             WorkerEvent::Registered { worker, .. } => {
                 tracing::info!(worker = worker.0, "registered");
-                if self.stage == Stage::Asked {
+                if matches!(self.stage, Stage::Asked(_)) {
                     self.remote.drain();
                 }
             }
@@ -110,7 +112,7 @@ impl Worker {
             WorkerEvent::Abort(assignment) => self.abort(&assignment),
             WorkerEvent::Drain => {
                 tracing::info!("nothing more comes: leaving when all is done");
-                if matches!(self.stage, Stage::Working | Stage::Asked) {
+                if matches!(self.stage, Stage::Working | Stage::Asked(_)) {
                     self.stage = Stage::Finishing;
                 }
             }
@@ -139,7 +141,7 @@ impl Worker {
     }
 
     fn begin(&mut self, assignment: &Assignment, payload: &ZmqPayload) {
-        if !matches!(self.stage, Stage::Working | Stage::Asked) {
+        if !matches!(self.stage, Stage::Working | Stage::Asked(_)) {
             // It is told as lost when we leave, and another worker gets it.
             return;
         }
@@ -173,7 +175,7 @@ impl Worker {
                 let running = self.crew.len();
                 tracing::info!(signal, running, "finishing what runs; again: at once");
                 self.remote.drain();
-                self.stage = Stage::Asked;
+                self.stage = Stage::Asked(Instant::now() + FAREWELL);
             }
             News::Signal(signal) => {
                 tracing::info!(signal, "ending at once");
@@ -187,7 +189,7 @@ impl Worker {
         // Without a controller nothing is on its way.
         let is_last = match self.stage {
             Stage::Finishing => true,
-            Stage::Asked => self.remote.registered().is_none(),
+            Stage::Asked(due) => self.remote.registered().is_none() || due <= Instant::now(),
             _ => false,
         };
         if is_last && self.crew.len() == 0 {
@@ -202,6 +204,8 @@ impl Worker {
     fn sleep(&mut self) -> Result<(), Failure> {
         let leave_at = match self.stage {
             Stage::Leaving(due) => Some(due),
+            // With commands that run it waits for their ends.
+            Stage::Asked(due) if self.crew.len() == 0 => Some(due),
             _ => None,
         };
         let due = [self.remote.next_due(), self.register_at, leave_at];

@@ -1,10 +1,12 @@
 //! The rest of the commands: what they print parses, and mistakes are one line.
 
+use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
+use rustix::process::Signal;
 use taskyard_tests::cluster::{ControllerProcess, Process, Scratch};
 
-use crate::support::{exec_worker, json, run, stderr, stdout, taskyard};
+use crate::support::{exec_worker, json, run, send, stderr, stdout, taskyard};
 
 #[test]
 fn everything_that_lists_prints_objects_when_asked() {
@@ -173,4 +175,44 @@ fn the_harness_answers_under_this_name() {
             .as_array()
             .is_some_and(|points| !points.is_empty())
     );
+}
+
+#[test]
+fn a_controller_and_its_workers_outlive_whoever_reads_their_logs() {
+    let folder = Scratch::new();
+    let start = |args: &[&str]| {
+        let mut command = taskyard();
+        command
+            .env("TASKYARD_CONNECT", folder.path())
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Process(command.spawn().expect("it starts"))
+    };
+    let here = folder.path().to_string_lossy();
+    let mut controller = start(&[
+        "controller",
+        "--clients",
+        "tcp://127.0.0.1:*",
+        "--workers",
+        "tcp://127.0.0.1:*",
+        "--connection-dir",
+        &here,
+    ]);
+    let said = BufReader::new(controller.0.stdout.take().expect("a pipe"));
+    let mut said = said.lines();
+    assert!(said.any(|line| line.expect("a line").starts_with("connection")));
+    drop(controller.0.stderr.take());
+    let mut worker = start(&["worker", "--exec", "--name", "one"]);
+    drop(worker.0.stderr.take());
+    let mut submit = start(&["submit", "--", "true"]);
+    assert_eq!(submit.wait().code(), Some(0));
+    let mut refused = start(&["submit", "--worker", "nobody", "--", "true"]);
+    drop(refused.0.stderr.take());
+    assert_eq!(refused.wait().code(), Some(120));
+    for process in [&mut worker, &mut controller] {
+        send(process, Signal::TERM);
+        assert!(process.wait().success());
+    }
 }

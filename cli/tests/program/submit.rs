@@ -100,6 +100,16 @@ fn all_workers_answer_with_their_names_and_one_failure_shows() {
 }
 
 #[test]
+fn a_name_is_as_it_is_for_programs_and_harmless_for_people() {
+    let controller = ControllerProcess::start(&[]);
+    let _worker = exec_worker(&controller, "o\"dd\x1b", &[]);
+    let output = run(&controller, &["submit", "--json", "--", "true"]);
+    assert_eq!(json(&output)[0]["worker"], "o\"dd\x1b");
+    let output = run(&controller, &["submit", "--all", "--", "echo", "a"]);
+    assert!(!stdout(&output).contains('\x1b') && stdout(&output).contains("u{1b}: a"));
+}
+
+#[test]
 fn more_than_a_pipe_holds_arrives_whole_and_once() {
     let controller = ControllerProcess::start(&[]);
     let _worker = exec_worker(&controller, "one", &[]);
@@ -129,6 +139,23 @@ fn ctrl_c_cancels_the_task_and_its_processes() {
         "{said}"
     );
     until(|| !is_there("sleep 98101"));
+}
+
+#[test]
+fn a_task_ends_when_nobody_reads_what_it_prints() {
+    let controller = ControllerProcess::start(&[]);
+    let _worker = exec_worker(&controller, "one", &[]);
+    let mut command = taskyard();
+    let text = "sleep 98111 & while echo more; do sleep 0.1; done";
+    command
+        .env("TASKYARD_CONNECT", &controller.connection)
+        .args(["submit", "--shell", "--", text])
+        .stdout(Stdio::piped());
+    let mut submit = Process(command.spawn().expect("it starts"));
+    until(|| is_there("sleep 98111"));
+    drop(submit.0.stdout.take());
+    assert_eq!(submit.wait().code(), Some(141));
+    until(|| !is_there("sleep 98111"));
 }
 
 #[test]

@@ -42,6 +42,7 @@ fn what_a_shell_runs_has_its_grace_although_the_shell_is_gone_at_once() {
     // Of a long grace it takes only what it needs.
     let _worker = exec_worker(&controller, "one", &["--grace", "60s"]);
     let folder = taskyard_tests::cluster::Scratch::new();
+    std::fs::create_dir_all(folder.path()).expect("a folder can be made");
     let marks = folder.path().display();
     let inner = format!(
         "trap 'sleep 0.5; touch {marks}/bye; exit' TERM; touch {marks}/up; \
@@ -105,6 +106,15 @@ fn a_worker_that_is_asked_to_end_finishes_first_and_at_once_when_asked_twice() {
     worker.wait();
     until(|| !is_there("sleep 98402"));
     assert_eq!(task.wait().code(), Some(121));
+}
+
+#[test]
+fn a_worker_ends_when_asked_although_its_controller_is_gone() {
+    let mut controller = ControllerProcess::start(&[]);
+    let mut worker = exec_worker(&controller, "one", &[]);
+    controller.process.kill();
+    send(&worker, Signal::TERM);
+    assert!(worker.wait().success());
 }
 
 #[test]
