@@ -321,7 +321,7 @@ def test_nothing_is_left_of_what_is_done(client: Client) -> None:
     assert taskyard.gather(futures, PATIENCE_S) == [4] * 200
     session = client._link.session
     assert not session.tasks
-    assert session._in_flight == 0
+    assert session.in_flight == 0
     # Before it falls silent it acknowledges.
     until(lambda: session.unacked == 0)
     assert all(future._request is None and future._outcome is None for future in futures)

@@ -56,9 +56,6 @@ if TYPE_CHECKING:
 
 # A frame that is larger is received and sent without a copy.
 _COPY_BYTES_MAX = 64 * 1024
-# Messages taken in by a thread that submits, and by one that reads, before it looks up.
-_DRAIN_SUBMIT = 64
-_DRAIN_READ = 1000
 # How long the background thread rests while others read, and while many tasks are submitted.
 _REST_S = 0.005
 _BURST_REST_S = 0.001
@@ -247,24 +244,15 @@ class Link:
 
     # --- reading
 
-    def _events(self) -> int:
-        events: int = self._get(_EVENTS)  # type: ignore[assignment]
-        return events
-
-    def _drain(self, limit: int) -> bool:
-        """Takes in what has arrived; true if there may be more. Where it gives false, the socket
-        has just said that there is nothing."""
-        handle, recv = self.session.handle, self._recv_raw
-        try:
-            for _ in range(limit):
-                first = recv(_NOBLOCK)
-                if len(first) >= 4 and first[3]:
-                    handle(first, self._recv_rest())
-                else:
-                    handle(first, ())
-        except zmq.Again:
-            return False
-        return True
+    def _drain(self) -> None:
+        """Takes in what has arrived, until the socket says that there is nothing."""
+        handle, recv, get = self.session.handle, self._recv_raw, self._get
+        while get(_EVENTS) & _POLLIN:  # type: ignore[operator]
+            first = recv(_NOBLOCK)
+            if len(first) >= 4 and first[3]:
+                handle(first, self._recv_rest())
+            else:
+                handle(first, ())
 
     def _recv_rest(self) -> list[Frame]:
         """The frames behind the first. Small ones are copied: they would hold on to the buffer in
@@ -277,12 +265,11 @@ class Link:
             frames.append(frame.buffer if len(frame) >= _COPY_BYTES_MAX else frame.bytes)
         return frames
 
-    def _finish(self, limit: int) -> None:
+    def _finish(self) -> None:
         """The end of a call on the socket: nothing may be left that no edge will tell of."""
         while self._deferred:
             self._deferred.popleft()()
-        while self._events() & _POLLIN:
-            self._drain(limit)
+        self._drain()
         if self._room_waiters and self._has_room():
             self._tell_room()
         self._is_inside = False
@@ -310,7 +297,7 @@ class Link:
             self._begin()
             self._submits += 1
             self.session.submit(task)
-            self._finish(_DRAIN_SUBMIT)
+            self._finish()
 
     def _has_room(self) -> bool:
         session = self.session
@@ -335,14 +322,14 @@ class Link:
                 return
             self._begin()
             self.session.cancel(task)
-            self._finish(_DRAIN_SUBMIT)
+            self._finish()
 
     def withdraw(self, tasks: list[Future[Any]]) -> list[int]:
         """Cancels those of the tasks that were never sent, and gives the ids of the others."""
         with self.lock:
             self._begin()
             left = [task._id for task in tasks if self.session.withdraw(task)]
-            self._finish(_DRAIN_SUBMIT)
+            self._finish()
         return left
 
     # --- waiting
@@ -395,8 +382,7 @@ class Link:
                     if waiter.ready or self.is_closed or self._leader is not waiter:
                         return
                     self._begin()
-                    self._drain(_DRAIN_READ)
-                    self._finish(_DRAIN_READ)
+                    self._finish()
                     if waiter.ready or self.is_closed:
                         return
                     self._turns += 1
@@ -436,11 +422,11 @@ class Link:
             session.acknowledge()
             session.pump()
             if session.standing is Standing.UP:
-                if not self._events() & _POLLOUT:
+                if not self._get(_EVENTS) & _POLLOUT:  # type: ignore[operator]
                     session.break_off()
             else:
                 self._look_for_it(time.monotonic() - session.since)
-            self._finish(_DRAIN_READ)
+            self._finish()
 
     def _look_for_it(self, away_s: float) -> None:
         """There is no session, since so many seconds."""
@@ -502,8 +488,7 @@ class Link:
                 if not rest_s:
                     self._leader = None
                     self._begin()
-                    self._drain(_DRAIN_READ)
-                    self._finish(_DRAIN_READ)
+                    self._finish()
                     idle_ms = self._idle_ms()
                 poll = self._poll_background
             if rest_s:
@@ -616,7 +601,7 @@ class Link:
             with self.lock:
                 self._begin()
                 number = self.session.ask(kind, question, body, **fields)
-                self._finish(_DRAIN_SUBMIT)
+                self._finish()
             if not number:
                 # Between two sessions.
                 time.sleep(0.01)
@@ -695,7 +680,7 @@ class Link:
             tasks = list(self.session.tasks.values())
             for task in tasks:
                 self.session.cancel(task)
-            self._finish(_DRAIN_SUBMIT)
+            self._finish()
         until = time.monotonic() + _STOP_S
         for task in tasks:
             try:

@@ -129,7 +129,7 @@ class Session:
         self.tasks: dict[int, Future[Any]] = {}
         #: Those that wait for room in the quota.
         self.unsent: deque[Future[Any]] = deque()
-        self._in_flight = 0
+        self.in_flight = 0
         self._seq = 0
         self._ack = 0
         self.unacked = 0
@@ -158,7 +158,7 @@ class Session:
         self._last_id = task._id = self._last_id + 1
         self.tasks[task._id] = task
         if self.standing is Standing.UP:
-            if self.unsent or self._in_flight + self.unacked >= self.quota:
+            if self.unsent or self.in_flight + self.unacked >= self.quota:
                 self.unsent.append(task)
                 self.pump()
             else:
@@ -208,13 +208,13 @@ class Session:
     def pump(self) -> None:
         """Sends what waits for room."""
         while self.unsent and self.standing is Standing.UP:
-            if self._in_flight + self.unacked >= self.quota:
+            if self.in_flight + self.unacked >= self.quota:
                 if not self.unacked:
                     return
                 self.acknowledge()
                 continue
             if self._paused_until:
-                if self._in_flight and time.monotonic() < self._paused_until:
+                if self.in_flight and time.monotonic() < self._paused_until:
                     return
                 self._paused_until = 0.0
             task = self.unsent.popleft()
@@ -260,7 +260,7 @@ class Session:
             task._record = record
         if not task._is_in_flight:
             task._is_in_flight = True
-            self._in_flight += 1
+            self.in_flight += 1
         first = frames[0]
         inline = len(frames) == 1 and len(first) <= INLINE_BYTES_MAX
         if not inline and self.payload_max and _bytes_of(frames) > self.payload_max:
@@ -333,7 +333,7 @@ class Session:
         self._seq = self._ack = 0
         self._acknowledged()
         self._paused_until = 0.0
-        self._in_flight = 0
+        self.in_flight = 0
         for task in self.tasks.values():
             task._is_in_flight = False
         self._set_standing(Standing.UP)
@@ -399,7 +399,7 @@ class Session:
             task._record = None
         if task._is_in_flight:
             task._is_in_flight = False
-            self._in_flight -= 1
+            self.in_flight -= 1
         self._paused_until = now + REFUSED_PAUSE_S
         place = 0
         while place < len(self.unsent) and self.unsent[place]._id < task._id:
@@ -475,7 +475,7 @@ class Session:
         """Gives a task its outcome. Done twice, it does no harm: somebody may interrupt it."""
         if task._is_in_flight:
             task._is_in_flight = False
-            self._in_flight -= 1
+            self.in_flight -= 1
         if outcome.attempt:
             task._attempts = outcome.attempt
         if outcome.code == wire.COMPLETED:
