@@ -100,8 +100,8 @@ def test_too_much_is_lost_and_counted() -> None:
         _speaks(y, client)
         outcome = client.run(prints, total)
         assert outcome.value == total
-        assert outcome.dropped > 0
-        # Others may have dropped some, too; nothing is told twice.
+        # By the worker, or on the way by the controller; nothing is told twice.
+        assert outcome.dropped > 0 or outcome.missed > 0
         assert len(outcome.stdout) + outcome.dropped <= total
 
 
@@ -123,8 +123,8 @@ def test_c_code_that_holds_the_interpreter_may_print() -> None:
         assert client.run(prints).value == 4 << 20
         outcome = client.run(prints_in_one_call)
         assert outcome.value == 4 << 20
-        # The controller may drop some, too; but nothing is counted that came.
-        assert outcome.dropped > 0
+        # By the worker, or on the way by the controller; nothing is counted that came.
+        assert outcome.dropped > 0 or outcome.missed > 0
         assert outcome.dropped + len(outcome.stdout) <= 4 << 20
 
 

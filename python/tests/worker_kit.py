@@ -177,6 +177,8 @@ class Outcome:
     stderr: bytes = b""
     # Bytes of output that the worker says it has dropped.
     dropped: int = 0
+    # Pieces of it that the controller has.
+    missed: int = 0
 
     @property
     def value(self) -> Any:
@@ -197,6 +199,7 @@ class _Watched:
     lost_attempts: int = 0
     output: dict[int, bytes] = field(default_factory=lambda: {1: b"", 2: b""})
     dropped: int = 0
+    missed: int = 0
     outcome: Outcome | None = None
 
 
@@ -340,7 +343,8 @@ class BareClient:
             watched.lost_attempts += 1
         elif header.code in (1, 2):
             watched.output[header.code] += b"".join(rest) if rest else first[32:]
-            watched.dropped = header.ack
+            watched.dropped = max(watched.dropped, header.ack)
+            watched.missed += header.extra
 
     def _end(
         self, watched: _Watched, header: wire.Header, first: bytes, rest: tuple[bytes, ...]
@@ -354,7 +358,7 @@ class BareClient:
             frames = [first[32:]]
         watched.outcome = Outcome(
             header.code, header, frames, watched.lost_attempts,
-            watched.output[1], watched.output[2], watched.dropped,
+            watched.output[1], watched.output[2], watched.dropped, watched.missed,
         )  # fmt: skip
 
 

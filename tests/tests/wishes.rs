@@ -215,7 +215,7 @@ fn the_list_of_workers_says_names_and_labels_and_what_a_terminal_can_show() {
     await_workers(&mut client, 2);
     let run = |json: bool| {
         let mut command = taskyard();
-        command.arg("workers").arg("--connection");
+        command.arg("workers").arg("--connect");
         command.arg(controller.file_of(Role::Operator));
         if json {
             command.arg("--json");
