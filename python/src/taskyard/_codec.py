@@ -292,15 +292,8 @@ def _text_of(error: BaseException) -> str:
 
 def _dump_in_band(value: Any) -> bytes:
     """Pickled without frames of its own."""
-    if not _functions.sends_by_value():
-        try:
-            body = pickle.dumps(value, 5)
-        except Exception:
-            pass
-        else:
-            if b"__main__" not in body:
-                return body
-    return cloud_dumps(value)
+    body = _functions.dump_by_reference(value)
+    return cloud_dumps(value) if body is None else body
 
 
 def decode_error(frames: Sequence[Frame]) -> Exception:

@@ -36,18 +36,25 @@ def cloud_dumps(value: Any) -> bytes:
     return pickled
 
 
+def dump_by_reference(value: Any) -> bytes | None:
+    """A plain pickle, if the workers can import all that it names; without frames of its own."""
+    if sends_by_value():
+        return None
+    try:
+        pickled = pickle.dumps(value, 5)
+    except Exception:
+        # Not to be found by its name: a lambda, or a function in a function.
+        return None
+    return None if b"__main__" in pickled else pickled
+
+
 def dumps(fn: Callable[..., Any]) -> bytes:
     """The pickle of a function, or of whatever else can be called."""
     is_function = type(fn) is types.FunctionType
-    if not (is_function and fn.__module__ == "__main__") and not sends_by_value():
-        try:
-            pickled = pickle.dumps(fn, 5)
-        except Exception:
-            # Not to be found by its name: a lambda, or a function in a function.
-            pass
-        else:
-            if b"__main__" not in pickled:
-                return pickled
+    if not (is_function and fn.__module__ == "__main__"):
+        pickled = dump_by_reference(fn)
+        if pickled is not None:
+            return pickled
     return _dump_by_value(fn) if isinstance(fn, types.FunctionType) else cloud_dumps(fn)
 
 
